@@ -1,0 +1,94 @@
+//! Rounds: each variant once, in random order.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{
+    churn, load::Load, machine, random::Random, report::Series, thread::on_cpu, variant::Variant,
+};
+
+/// How the rounds are made, the same for every load.
+pub(crate) struct Rounds {
+    pub(crate) count: u32,
+    /// Where the load runs.
+    pub(crate) cpu: usize,
+    pub(crate) random: Random,
+    /// Events that conn-trace has counted, all of them checked.
+    pub(crate) counted: u64,
+}
+
+impl Rounds {
+    /// Messages on as many pairs of sockets as were asked for, or as are allowed.
+    pub(crate) fn messages(
+        &mut self,
+        pairs: usize,
+        loops: usize,
+        variants: &[Variant],
+    ) -> Result<Series> {
+        let pairs = machine::pairs_that_fit(pairs)?;
+        let mut load = Load::open(pairs, loops, &mut self.random)?;
+        let name = format!(
+            "messages on {pairs} pair{}",
+            if pairs == 1 { "" } else { "s" }
+        );
+        let mut series = Series::new(name, "send or receive", variants);
+        let cpu = self.cpu;
+        let mut counted = 0;
+        self.run(&mut series, variants, |variant| {
+            let attached = variant.attach(pairs)?;
+            let ns = on_cpu(cpu, || load.run())?;
+            counted += attached.finish(&load)?;
+            Ok(ns)
+        })?;
+        let made = load.all_events() * u64::from(self.count);
+        ensure!(
+            counted == made,
+            "conn-trace has counted {counted} of {made} events"
+        );
+        self.counted += counted;
+        Ok(series)
+    }
+
+    /// Connections that come and go.
+    pub(crate) fn connections(&mut self) -> Result<Series> {
+        let name = "connections opened and closed".to_owned();
+        let mut series = Series::new(name, "socket", &churn::VARIANTS);
+        let cpu = self.cpu;
+        self.run(&mut series, &churn::VARIANTS, |variant| {
+            churn::measure(variant, cpu)
+        })?;
+        Ok(series)
+    }
+
+    /// `measure` gives the time of one event in ns.
+    fn run(
+        &mut self,
+        series: &mut Series,
+        variants: &[Variant],
+        mut measure: impl FnMut(Variant) -> Result<f64>,
+    ) -> Result<()> {
+        let mut order = variants.to_vec();
+        for round in 1..=self.count {
+            progress(&format!("{}: round {round} of {}", series.load, self.count));
+            self.random.shuffle(&mut order);
+            for variant in &order {
+                let ns = measure(*variant)
+                    .with_context(|| format!("{}, variant {variant}", series.load))?;
+                series.add(*variant, ns);
+            }
+        }
+        progress("");
+        Ok(())
+    }
+}
+
+/// A line that the next one replaces, for somebody who watches.
+fn progress(what: &str) {
+    let mut terminal = io::stderr();
+    if terminal.is_terminal() {
+        // Nobody is harmed if a terminal does not take it.
+        _ = write!(terminal, "\r\x1b[K{what}");
+        _ = terminal.flush();
+    }
+}

@@ -1,0 +1,298 @@
+//! The connection table: lookup, claim, release. See `conn_trace_common::table`.
+
+use core::{
+    intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd},
+    ptr::{read_volatile, write_volatile},
+};
+
+use aya_ebpf::{bindings::BPF_F_MMAPABLE, macros::map, maps::Array};
+use conn_trace_common::{
+    stats,
+    table::{
+        CLAIMED, ColdEntry, DETACHED, HASH_MULTIPLIERS, HOT_OWNER_SHIFT, HOT_STATE_WORD_OFFSET,
+        HotEntry, OWNER_CLAIMED, OWNER_UNKNOWN, PROBES, WINDOW,
+    },
+};
+
+use crate::fields::{TABLE_BITS, TABLE_CAPACITY};
+
+// The loader sets the number of slots of the three arrays.
+#[map]
+static HOT: Array<HotEntry> = Array::with_max_entries(2, BPF_F_MMAPABLE);
+#[map]
+static COLD: Array<ColdEntry> = Array::with_max_entries(2, BPF_F_MMAPABLE);
+#[map]
+static SOCKETS: Array<u64> = Array::with_max_entries(2, 0);
+#[map]
+static STATS: Array<u64> = Array::with_max_entries(stats::COUNT, BPF_F_MMAPABLE);
+
+/// One slot of the table.
+#[derive(Clone, Copy)]
+pub(crate) struct Slot {
+    pub(crate) index: u32,
+    pub(crate) hot: *mut HotEntry,
+}
+
+/// What asking for a place gave.
+pub(crate) enum Claim {
+    /// A zeroed entry that nobody finds until it is published.
+    New(Slot),
+    /// Somebody else has entered this socket.
+    Present,
+    /// No room.
+    Full,
+}
+
+/// Adds to a counter of `conn_trace_common::stats`.
+#[inline(always)]
+pub(crate) fn count(index: u32) {
+    add(index, 1);
+}
+
+#[inline(always)]
+fn add(index: u32, value: u64) -> u64 {
+    let Some(counter) = STATS.get_ptr_mut(index) else {
+        return 0;
+    };
+    // SAFETY: an aligned element of the array. AcqRel because the result is used: with a weaker
+    // order LLVM picks the instruction that returns nothing.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::AcqRel }>(counter, value) }
+}
+
+/// The `probe`-th slot to look at for a cookie.
+#[inline(always)]
+fn probe_index(cookie: u64, probe: u32) -> u32 {
+    let multiplier = if probe < WINDOW {
+        HASH_MULTIPLIERS[0]
+    } else {
+        HASH_MULTIPLIERS[1]
+    };
+    let home = (cookie.wrapping_mul(multiplier) >> ((64 - TABLE_BITS.load()) & 63)) as u32;
+    (home & !(WINDOW - 1)) | (home.wrapping_add(probe) & (WINDOW - 1))
+}
+
+/// Finds the entry of a socket.
+#[inline(always)]
+pub(crate) fn find(cookie: u64) -> Option<Slot> {
+    for probe in 0..PROBES {
+        let index = probe_index(cookie, probe);
+        let hot = HOT.get_ptr_mut(index)?;
+        // SAFETY: an element of the array; the cookie is only ever read and written whole.
+        if unsafe { read_volatile(&raw const (*hot).cookie) } == cookie {
+            return Some(Slot { index, hot });
+        }
+    }
+    None
+}
+
+/// The slot of the given number.
+#[inline(always)]
+pub(crate) fn slot_at(index: u32) -> Option<Slot> {
+    HOT.get_ptr_mut(index).map(|hot| Slot { index, hot })
+}
+
+/// Claims a slot for a socket that [`find`] did not find. `is_new` says that nobody else can know
+/// the socket yet.
+///
+/// Otherwise two CPUs may claim for one socket at the same time. Each then looks through the
+/// windows again, and gives way if it sees the other; at most one can miss the other's claim, so
+/// at most one entry is published. If both give way, the socket's next event tries again.
+#[inline(always)]
+pub(crate) fn claim(cookie: u64, is_new: bool) -> Claim {
+    if add(stats::USED, 1) >= u64::from(TABLE_CAPACITY.load()) {
+        add(stats::USED, u64::MAX);
+        return Claim::Full;
+    }
+    let Some(slot) = claim_free(cookie) else {
+        add(stats::USED, u64::MAX);
+        return Claim::Full;
+    };
+    if !is_new && is_claimed_elsewhere(cookie, slot) {
+        slot.release();
+        return Claim::Present;
+    }
+    Claim::New(slot)
+}
+
+#[inline(always)]
+fn is_claimed_elsewhere(cookie: u64, slot: Slot) -> bool {
+    for probe in 0..PROBES {
+        let index = probe_index(cookie, probe);
+        let Some(hot) = HOT.get_ptr_mut(index) else {
+            break;
+        };
+        // SAFETY: as in `find`.
+        let found = unsafe { read_volatile(&raw const (*hot).cookie) };
+        if index != slot.index && (found == cookie || found == cookie ^ CLAIMED) {
+            return true;
+        }
+    }
+    false
+}
+
+#[inline(always)]
+fn claim_free(cookie: u64) -> Option<Slot> {
+    for probe in 0..PROBES {
+        let index = probe_index(cookie, probe);
+        let hot = HOT.get_ptr_mut(index)?;
+        // SAFETY: as in `find`; the exchange makes the slot ours before anything else is written.
+        unsafe {
+            let key = &raw mut (*hot).cookie;
+            if read_volatile(key) != 0 {
+                continue;
+            }
+            let (_, claimed) = atomic_cxchg::<
+                u64,
+                { AtomicOrdering::SeqCst },
+                { AtomicOrdering::SeqCst },
+            >(key, 0, cookie ^ CLAIMED);
+            if claimed {
+                let slot = Slot { index, hot };
+                slot.clear();
+                return Some(slot);
+            }
+        }
+    }
+    None
+}
+
+/// Changes a slot's cookie with a full barrier: plain stores are not ordered on every machine.
+#[inline(always)]
+fn exchange(slot: Slot, from: u64, to: u64) {
+    // SAFETY: the key of an entry that the caller owns.
+    unsafe {
+        let key = &raw mut (*slot.hot).cookie;
+        atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(key, from, to);
+    }
+}
+
+impl Slot {
+    /// The slot's cold entry.
+    #[inline(always)]
+    pub(crate) fn cold(self) -> Option<*mut ColdEntry> {
+        COLD.get_ptr_mut(self.index)
+    }
+
+    /// The place for the socket's address.
+    #[inline(always)]
+    pub(crate) fn socket(self) -> Option<*mut u64> {
+        SOCKETS.get_ptr_mut(self.index)
+    }
+
+    /// Zeroes everything but the cookie.
+    #[inline(always)]
+    unsafe fn clear(self) {
+        let words = self.hot.cast::<u64>();
+        for word in 1..size_of::<HotEntry>() / 8 {
+            // SAFETY: inside the entry, which the caller has claimed.
+            unsafe { write_volatile(words.add(word), 0) };
+        }
+        if let Some(cold) = self.cold() {
+            let words = cold.cast::<u64>();
+            for word in 0..size_of::<ColdEntry>() / 8 {
+                // SAFETY: inside the cold entry of the same slot.
+                unsafe { write_volatile(words.add(word), 0) };
+            }
+        }
+    }
+
+    /// Makes a claimed slot findable, after everything that was written into it.
+    #[inline(always)]
+    pub(crate) fn publish(self, cookie: u64) {
+        exchange(self, cookie ^ CLAIMED, cookie);
+    }
+
+    /// Takes the slot's entry away from its socket and leaves it to the agent.
+    #[inline(always)]
+    pub(crate) fn detach(self, cookie: u64) {
+        exchange(self, cookie, cookie ^ DETACHED);
+    }
+
+    /// Frees the slot.
+    #[inline(always)]
+    pub(crate) fn release(self) {
+        if let Some(socket) = self.socket() {
+            // SAFETY: an element of the array.
+            unsafe { write_volatile(socket, 0) };
+        }
+        // SAFETY: as above.
+        unsafe { write_volatile(&raw mut (*self.hot).cookie, 0) };
+        add(stats::USED, u64::MAX);
+    }
+
+    /// Adds to a counter; many threads may use one socket.
+    #[inline(always)]
+    pub(crate) fn add(counter: *mut u64, value: u64) {
+        // SAFETY: a field of an entry. The result is not used.
+        unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, value) };
+    }
+
+    /// Counts a message sent, and its bytes.
+    #[inline(always)]
+    pub(crate) fn add_sent(self, bytes: u64) {
+        // SAFETY: takes the addresses only, here and below.
+        Self::add(unsafe { &raw mut (*self.hot).out_bytes }, bytes);
+        Self::add(unsafe { &raw mut (*self.hot).out_msgs }, 1);
+    }
+
+    /// Counts a message received, and its bytes.
+    #[inline(always)]
+    pub(crate) fn add_received(self, bytes: u64) {
+        Self::add(unsafe { &raw mut (*self.hot).in_bytes }, bytes);
+        Self::add(unsafe { &raw mut (*self.hot).in_msgs }, 1);
+    }
+
+    /// Takes the right to write the owner, once.
+    #[inline(always)]
+    pub(crate) fn claim_owner(self) -> bool {
+        // SAFETY: the aligned last word of the entry.
+        unsafe {
+            let word = self
+                .hot
+                .cast::<u8>()
+                .add(HOT_STATE_WORD_OFFSET)
+                .cast::<u32>();
+            let before = read_volatile(word);
+            if (before >> HOT_OWNER_SHIFT) as u8 != OWNER_UNKNOWN {
+                return false;
+            }
+            let after = before | u32::from(OWNER_CLAIMED) << HOT_OWNER_SHIFT;
+            let (_, claimed) =
+                atomic_cxchg::<u32, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(
+                    word, before, after,
+                );
+            claimed
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn state(self) -> u8 {
+        // SAFETY: a field of an entry, here and below.
+        unsafe { read_volatile(&raw const (*self.hot).state) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_state(self, state: u8) {
+        // SAFETY: as above.
+        unsafe { write_volatile(&raw mut (*self.hot).state, state) };
+    }
+
+    #[inline(always)]
+    pub(crate) fn flags(self) -> u8 {
+        // SAFETY: as above.
+        unsafe { read_volatile(&raw const (*self.hot).flags) }
+    }
+
+    /// Only under the socket's lock, or before the slot is published.
+    #[inline(always)]
+    pub(crate) fn set_flags(self, flags: u8) {
+        // SAFETY: as above.
+        unsafe { write_volatile(&raw mut (*self.hot).flags, flags) };
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_owner(self, owner: u8) {
+        // SAFETY: as above.
+        unsafe { write_volatile(&raw mut (*self.hot).owner, owner) };
+    }
+}

@@ -1,0 +1,72 @@
+//! `/healthz`: whether what the other endpoints say can be trusted.
+
+use std::sync::Arc;
+
+use axum::{extract::State, response::Response};
+use hyper::StatusCode;
+use jiff::SignedDuration;
+use serde::Serialize;
+
+use super::{
+    shared::{Shared, json},
+    source::Source,
+};
+use crate::registry::snapshot::Status;
+
+/// How long a loss counts as present.
+const LOSS_WINDOW: SignedDuration = SignedDuration::from_mins(1);
+
+/// NATS's answer, JSON even when it is a 503: its clients read `status` and not the status code.
+/// It is the one exception to the rule that 5xx bodies are plain text.
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// Answers 200 only while every figure is complete.
+pub(super) async fn healthz<S: Source>(State(shared): State<Arc<Shared<S>>>) -> Response {
+    let error = match shared.status().await {
+        Ok(status) => fault(&status),
+        Err(error) => Some(error.to_string()),
+    };
+    match error {
+        None => json(
+            StatusCode::OK,
+            &Health {
+                status: "ok",
+                error: None,
+            },
+        ),
+        error => json(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &Health {
+                status: "unavailable",
+                error,
+            },
+        ),
+    }
+}
+
+/// What is wrong, if anything.
+fn fault(status: &Status) -> Option<String> {
+    if !status.attached {
+        return Some("not all hooks are attached".to_owned());
+    }
+    // A loss after `now` is one too: the clock was set back.
+    let loss = status
+        .last_loss
+        .filter(|loss| status.now.duration_since(*loss) <= LOSS_WINDOW)?;
+    let losses = &status.losses;
+    Some(format!(
+        "events were lost at {loss} (since the start: {} connections untracked, {} messages on \
+         them, {} + {} records that found no room in the ring, {} runs skipped, {} ends not seen)",
+        losses.untracked,
+        losses.untracked_messages,
+        losses.ring_records,
+        losses.ring_closed,
+        losses.missed_runs,
+        losses.missed_ends,
+    ))
+}

@@ -1,0 +1,27 @@
+//! The HTTP interface: `/connz`, `/varz`, `/healthz`, and the server that answers them.
+//!
+//! [`Server::bind`] takes the address, [`Server::serve`] answers until it is told to stop. What the
+//! answers are made from comes through the [`Source`] trait, so that all of this runs in tests
+//! without a kernel.
+
+mod connection;
+mod connz;
+mod error;
+mod health;
+mod host;
+mod index;
+mod pages;
+mod requests;
+mod router;
+mod server;
+mod shared;
+mod source;
+mod stream;
+mod usage;
+mod varz;
+
+#[cfg(test)]
+mod tests;
+
+pub use server::{BindError, Config, Limits, Server};
+pub use source::{ServerIdentity, Source};

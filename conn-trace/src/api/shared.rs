@@ -1,0 +1,64 @@
+//! What all requests share.
+
+use std::{net::SocketAddr, time::Duration};
+
+use axum::response::{IntoResponse, Response};
+use hyper::{StatusCode, header::CONTENT_TYPE};
+use serde::Serialize;
+use tokio::time::timeout;
+
+use super::{
+    error::ApiError,
+    pages::Pages,
+    requests::Requests,
+    source::{ServerIdentity, Source},
+    usage::Usage,
+};
+use crate::registry::{
+    Stopped,
+    snapshot::{Scope, Snapshot, Status},
+};
+
+/// The server's state, one per listener.
+pub(super) struct Shared<S> {
+    pub(super) source: S,
+    pub(super) identity: ServerIdentity,
+    /// The listener's own address.
+    pub(super) address: SocketAddr,
+    pub(super) requests: Requests,
+    pub(super) pages: Pages,
+    pub(super) usage: Usage,
+    /// How long the source may take.
+    pub(super) source_timeout: Duration,
+}
+
+impl<S: Source> Shared<S> {
+    pub(super) async fn snapshot(&self, scope: Scope) -> Result<Snapshot, ApiError> {
+        self.in_time(self.source.snapshot(scope)).await
+    }
+
+    pub(super) async fn status(&self) -> Result<Status, ApiError> {
+        self.in_time(self.source.status()).await
+    }
+
+    /// A stuck source must not leave clients hanging, least of all those of `/healthz`.
+    async fn in_time<T>(
+        &self,
+        answer: impl Future<Output = Result<T, Stopped>>,
+    ) -> Result<T, ApiError> {
+        match timeout(self.source_timeout, answer).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(ApiError::NoAnswer(self.source_timeout)),
+        }
+    }
+}
+
+/// A JSON answer on one line.
+pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
+    let mut body = match serde_json::to_vec(value) {
+        Ok(body) => body,
+        Err(error) => return ApiError::internal(error).into_response(),
+    };
+    body.push(b'\n');
+    (status, [(CONTENT_TYPE, "application/json")], body).into_response()
+}

@@ -1,0 +1,178 @@
+//! A source without a kernel, and a server over it.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::{
+    sync::oneshot,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    api::{Config, Limits, Server, ServerIdentity, Source},
+    kernel::{degradation::Degradation, hooks::Variant},
+    query::tests::fixture::{self, NOW},
+    registry::{
+        Stopped,
+        connection::{Connection, Counters},
+        snapshot::{Losses, Scope, Snapshot, Status},
+    },
+};
+
+/// Gives out what it was given.
+#[derive(Clone)]
+pub(super) struct Fake(Arc<Mutex<State>>);
+
+struct State {
+    snapshot: Snapshot,
+    status: Result<Status, Stopped>,
+    delay: Duration,
+}
+
+impl Fake {
+    /// `count` open connections on a healthy host.
+    pub(super) fn new(count: u64) -> Self {
+        let mut snapshot = fixture::snapshot(&[]);
+        snapshot.open = (1..=count).map(fixture::plain).collect();
+        let state = State {
+            snapshot,
+            status: Ok(healthy(count)),
+            delay: Duration::ZERO,
+        };
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// Closed connections besides.
+    pub(super) fn closed(self, closed: Vec<Connection>) -> Self {
+        self.0.lock().unwrap().snapshot.closed = closed;
+        self
+    }
+
+    /// Answers only after this.
+    pub(super) fn delay(self, delay: Duration) -> Self {
+        self.0.lock().unwrap().delay = delay;
+        self
+    }
+
+    pub(super) fn change_status(&self, change: impl FnOnce(&mut Status)) {
+        change(self.0.lock().unwrap().status.as_mut().unwrap());
+    }
+
+    pub(super) fn stop(&self) {
+        self.0.lock().unwrap().status = Err(Stopped);
+    }
+
+    async fn pause(&self) {
+        let delay = self.0.lock().unwrap().delay;
+        sleep(delay).await;
+    }
+}
+
+impl Source for Fake {
+    async fn snapshot(&self, scope: Scope) -> Result<Snapshot, Stopped> {
+        self.pause().await;
+        let state = self.0.lock().unwrap();
+        state.status.clone()?;
+        let mut snapshot = state.snapshot.clone();
+        if scope == Scope::Open {
+            snapshot.closed.clear();
+        }
+        Ok(snapshot)
+    }
+
+    async fn status(&self) -> Result<Status, Stopped> {
+        self.pause().await;
+        self.0.lock().unwrap().status.clone()
+    }
+}
+
+fn healthy(open: u64) -> Status {
+    Status {
+        now: NOW,
+        started: NOW,
+        open,
+        total: open + 5,
+        closed: 5,
+        totals: Counters {
+            in_bytes: 1,
+            out_bytes: 2,
+            in_msgs: 3,
+            out_msgs: u64::MAX,
+        },
+        losses: Losses::default(),
+        messages_after_end: 0,
+        capacity: 65_536,
+        used: open,
+        kernel_memory_bytes: 1 << 20,
+        history: 5,
+        history_capacity: 10_000,
+        variant: Some(Variant::TpBtf),
+        degradations: vec![Degradation::SendfileUncounted("refused".into())],
+        attached: true,
+        last_loss: None,
+    }
+}
+
+/// A running server; it stops when told to, or with the test.
+pub(super) struct Running {
+    pub(super) address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    /// With default limits.
+    pub(super) async fn start(fake: &Fake) -> Self {
+        Self::with(fake, Config::default()).await
+    }
+
+    pub(super) async fn limited(fake: &Fake, limits: Limits) -> Self {
+        Self::with(
+            fake,
+            Config {
+                limits,
+                ..Config::default()
+            },
+        )
+        .await
+    }
+
+    pub(super) async fn with(fake: &Fake, config: Config) -> Self {
+        let server = Server::bind(config).await.unwrap();
+        let address = server.local_addr();
+        let (stop, stopped) = oneshot::channel();
+        let shutdown = async {
+            // A test that ends without telling drops the sender.
+            let _ = stopped.await;
+        };
+        let task = tokio::spawn(server.serve(fake.clone(), identity(), shutdown));
+        Self {
+            address,
+            stop: Some(stop),
+            task,
+        }
+    }
+
+    pub(super) fn tell_to_stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+
+    /// Waits until the server has ended by itself.
+    pub(super) async fn ended(&mut self) {
+        let end = timeout(Duration::from_secs(5), &mut self.task).await;
+        end.expect("the server did not end").unwrap();
+    }
+}
+
+fn identity() -> ServerIdentity {
+    ServerIdentity {
+        server_id: "id".to_owned(),
+        server_name: "host".to_owned(),
+        version: "0.1.0".to_owned(),
+        start: NOW - jiff::SignedDuration::from_secs(4_455),
+    }
+}

@@ -1,0 +1,63 @@
+//! What the agent does not know on this kernel, though it runs.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer, ser::SerializeStruct};
+
+use super::offsets::FieldError;
+
+/// One limit. `/varz`, `doctor` and the log show each by its [`code`](Self::code) and in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Degradation {
+    /// A figure of the `tcp` object, or a part of an address, is left out.
+    FieldMissing(FieldError),
+    /// What `sendfile` and `splice` send counts as bytes and not as messages; with the reason.
+    SendfileUncounted(String),
+    /// Messages and bytes of MPTCP connections are not counted; with the reason.
+    MptcpUncounted(String),
+    /// The connections that a network namespace had at the start show with their next message;
+    /// which one, with the reason.
+    NamespaceUnlisted(String),
+}
+
+impl Degradation {
+    /// A word for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::FieldMissing(_) => "field_missing",
+            Self::SendfileUncounted(_) => "sendfile_uncounted",
+            Self::MptcpUncounted(_) => "mptcp_uncounted",
+            Self::NamespaceUnlisted(_) => "namespace_unlisted",
+        }
+    }
+}
+
+impl fmt::Display for Degradation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FieldMissing(field) => write!(f, "{field}; its figure is left out"),
+            Self::SendfileUncounted(reason) => {
+                write!(f, "sendfile and splice count no messages: {reason}")
+            }
+            Self::MptcpUncounted(reason) => {
+                write!(f, "MPTCP connections count no messages and bytes: {reason}")
+            }
+            Self::NamespaceUnlisted(reason) => {
+                write!(
+                    f,
+                    "existing connections of a network namespace are not listed: {reason}"
+                )
+            }
+        }
+    }
+}
+
+impl Serialize for Degradation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut both = serializer.serialize_struct("Degradation", 2)?;
+        both.serialize_field("code", self.code())?;
+        both.serialize_field("detail", &self.to_string())?;
+        both.end()
+    }
+}

@@ -1,0 +1,446 @@
+//! Loading and attaching the programs.
+
+use std::{
+    io, mem,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use aya::{
+    Btf as AyaBtf, BtfError as AyaBtfError, Ebpf, EbpfError, EbpfLoader, include_bytes_aligned,
+    maps::{MapData, MapError, RingBuf},
+    programs::{Iter, Program, ProgramError, SocketFilter, links::LinkError},
+};
+use conn_trace_common::{
+    sample::{Request, Sample},
+    table::{ColdEntry, HotEntry},
+};
+use thiserror::Error;
+
+use super::{
+    btf::{Btf, BtfError},
+    clock::{Clocks, Moment, RateError, boot_now_ns},
+    degradation::Degradation,
+    existing,
+    hooks::{Hook, LIFE, Variant},
+    misses,
+    offsets::{Offsets, OffsetsError},
+    preemption,
+    ring::{self, Record},
+    sampler::Sampler,
+    table::{Table, slots_for},
+};
+
+static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/conn-trace.bpf.o"));
+
+/// Where the kernel describes its own types.
+pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+
+const ITERATOR: &str = "existing_socket";
+const DEAF: &str = "deaf";
+
+/// What the agent can choose.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Connections that the table takes.
+    pub max_connections: u32,
+    /// Whether the programs log every state change (costs time; for debugging).
+    pub kernel_log: bool,
+    /// How messages are seen; `None` for the first variant that the kernel takes.
+    pub variant: Option<Variant>,
+}
+
+/// Why the programs do not run.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The kernel has no BTF, or it cannot be read.
+    #[error("{KERNEL_BTF}: {0} (the kernel needs CONFIG_DEBUG_INFO_BTF)")]
+    NoBtf(#[source] io::Error),
+    /// The kernel's BTF is broken.
+    #[error(transparent)]
+    Btf(#[from] BtfError),
+    /// The kernel's BTF is broken as the loading library sees it.
+    #[error("kernel BTF: {0}")]
+    LibraryBtf(#[from] AyaBtfError),
+    /// A kernel structure is not as the programs need it.
+    #[error(transparent)]
+    Offsets(#[from] OffsetsError),
+    /// The object cannot be loaded.
+    #[error("loading the eBPF object: {0}")]
+    Ebpf(#[from] EbpfError),
+    /// The object lacks a part: a defect of this build.
+    #[error("the eBPF object has no {0}")]
+    Object(&'static str),
+    /// A program was refused or cannot be attached or run.
+    #[error("program {name}: {source}")]
+    Program {
+        /// The program.
+        name: &'static str,
+        /// What the kernel said.
+        source: ProgramError,
+    },
+    /// No variant of the message hooks can be had, and why.
+    #[error("no way to see messages: {0}")]
+    NoVariant(String),
+    /// The iterator's link was refused.
+    #[error("program {ITERATOR}: {0}")]
+    Link(#[from] LinkError),
+    /// A map cannot be shared with the kernel, or a program tells nothing about itself.
+    #[error("{name}: {source}")]
+    Map {
+        /// The map or program.
+        name: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The ring cannot be opened.
+    #[error("the lifecycle ring: {0}")]
+    Ring(#[from] MapError),
+    /// The list of existing connections cannot be read.
+    #[error("listing existing connections: {0}")]
+    Existing(#[source] io::Error),
+    /// The tick rate is unknown.
+    #[error(transparent)]
+    Rate(#[from] RateError),
+}
+
+/// The loaded programs and their maps. Dropping it detaches everything and leaves nothing behind.
+pub struct Tracer {
+    table: Table,
+    ring: RingBuf<MapData>,
+    sampler: Sampler,
+    clocks: Clocks,
+    degradations: Vec<Degradation>,
+    wanted: Option<Variant>,
+    /// Whether each message hook has two programs.
+    marks_messages: bool,
+    messages: Option<(Variant, Vec<Hook>)>,
+    kernel_memory_bytes: u64,
+    counting_since_ns: Option<u64>,
+    listed_ns: u64,
+    missed_at_last_look: u64,
+    // Last: the links go when everything that uses them is gone.
+    ebpf: Ebpf,
+}
+
+impl Tracer {
+    /// Loads the programs and maps.
+    ///
+    /// # Errors
+    /// If the kernel lacks something or refuses a program; nothing stays behind.
+    pub fn load(options: Options) -> Result<Self, LoadError> {
+        let kernel_types = std::fs::read(KERNEL_BTF).map_err(LoadError::NoBtf)?;
+        let btf = Btf::parse(&kernel_types)?;
+        let offsets = Offsets::resolve(&btf)?;
+        let library_types = AyaBtf::parse(&kernel_types, aya::Endianness::default())?;
+        let slots = slots_for(options.max_connections);
+        let ring_bytes = ring_bytes(options.max_connections);
+
+        let values: Vec<_> = offsets.iter().collect();
+        let bits = slots.ilog2();
+        let log_level = u8::from(options.kernel_log) * LOG_LEVEL_INFO;
+        let variants = options
+            .variant
+            .map_or(Variant::ALL.to_vec(), |one| vec![one]);
+        let likely = variants.into_iter().find(|it| it.hooks(&btf).is_ok());
+        let marks_messages = likely.is_some_and(preemption::reaches);
+        let marks = u32::from(marks_messages);
+        let mut loader = EbpfLoader::new();
+        loader
+            .btf(Some(&library_types))
+            .override_global("TABLE_BITS", &bits, true)
+            .override_global("TABLE_CAPACITY", &options.max_connections, true)
+            .override_global("MARKS_MESSAGES", &marks, true)
+            .override_global("AYA_LOG_LEVEL", &log_level, true)
+            .map_max_entries("LIFECYCLE", ring_bytes);
+        for table in ["HOT", "COLD", "SOCKETS"] {
+            loader.map_max_entries(table, slots);
+        }
+        for (name, value) in &values {
+            loader.override_global(name, value, true);
+        }
+        let mut ebpf = loader.load(OBJECT)?;
+
+        let mut sampler = Sampler::new(&mut ebpf)?;
+        let clocks = Clocks::measure(|| sampler.clock(&ebpf))?;
+        let table = Table::new(&ebpf, slots)?;
+        let ring = ebpf
+            .take_map("LIFECYCLE")
+            .ok_or(LoadError::Object("LIFECYCLE"))?;
+        Ok(Self {
+            table,
+            ring: RingBuf::try_from(ring)?,
+            sampler,
+            clocks,
+            degradations: offsets
+                .missing()
+                .iter()
+                .cloned()
+                .map(Degradation::FieldMissing)
+                .collect(),
+            wanted: options.variant,
+            marks_messages,
+            messages: None,
+            kernel_memory_bytes: memory(slots, ring_bytes),
+            counting_since_ns: None,
+            listed_ns: 0,
+            missed_at_last_look: 0,
+            ebpf,
+        })
+    }
+
+    /// Attaches the hooks, those of life first.
+    ///
+    /// # Errors
+    /// If the kernel refuses a program.
+    pub fn attach(&mut self) -> Result<(), LoadError> {
+        let kernel_types = std::fs::read(KERNEL_BTF).map_err(LoadError::NoBtf)?;
+        let types = AyaBtf::parse(&kernel_types, aya::Endianness::default())?;
+        let life = LIFE.map(|hook| hook.programs(true)).concat();
+        for hook in &life {
+            self.load_hook(hook, &types)?;
+        }
+        self.program::<Iter>(ITERATOR)?
+            .load("tcp", &types)
+            .map_err(|source| LoadError::Program {
+                name: ITERATOR,
+                source,
+            })?;
+        for hook in &life {
+            self.attach_hook(hook)?;
+        }
+        self.attach_messages(&Btf::parse(&kernel_types)?, &types)?;
+        self.counting_since_ns = Some(boot_now_ns());
+        Ok(())
+    }
+
+    /// The first variant that this kernel takes: only loading the real programs tells.
+    fn attach_messages(&mut self, btf: &Btf<'_>, types: &AyaBtf) -> Result<(), LoadError> {
+        let candidates = self
+            .wanted
+            .map_or(Variant::ALL.to_vec(), |wanted| vec![wanted]);
+        let mut refusals = Vec::new();
+        for variant in candidates {
+            let tried = match variant.hooks(btf) {
+                Ok(hooks) => self.attach_variant(hooks, types),
+                Err(reason) => Err(LoadError::NoVariant(reason.to_string())),
+            };
+            match tried {
+                Ok(hooks) => {
+                    self.messages = Some((variant, hooks));
+                    return Ok(());
+                }
+                Err(LoadError::NoVariant(reason)) => refusals.push(format!("{variant}: {reason}")),
+                Err(error) => refusals.push(format!("{variant}: {error}")),
+            }
+        }
+        Err(LoadError::NoVariant(refusals.join("; ")))
+    }
+
+    /// All hooks, or none and the reason. Gives those that are attached.
+    fn attach_variant(&mut self, hooks: Vec<Hook>, types: &AyaBtf) -> Result<Vec<Hook>, LoadError> {
+        let mut attached = Vec::new();
+        for hook in hooks {
+            let programs = hook.programs(self.marks_messages);
+            let tried = programs.iter().try_for_each(|program| {
+                self.load_hook(program, types)?;
+                self.attach_hook(program)
+            });
+            match tried {
+                Ok(()) => attached.push(hook),
+                Err(error) => {
+                    if let Some(without) = hook.without {
+                        self.undo(&hook)?;
+                        self.degradations.push(without(error.to_string()));
+                        continue;
+                    }
+                    for hook in attached.iter().chain([&hook]) {
+                        self.undo(hook)?;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(attached)
+    }
+
+    fn load_hook(&mut self, hook: &Hook, types: &AyaBtf) -> Result<(), LoadError> {
+        let name = hook.program;
+        hook.load(self.raw_program(name)?, types)
+            .map_err(|source| LoadError::Program { name, source })
+    }
+
+    fn attach_hook(&mut self, hook: &Hook) -> Result<(), LoadError> {
+        let name = hook.program;
+        hook.attach(self.raw_program(name)?)
+            .map_err(|source| LoadError::Program { name, source })
+    }
+
+    fn undo(&mut self, hook: &Hook) -> Result<(), LoadError> {
+        for program in hook.programs(self.marks_messages) {
+            let name = program.program;
+            program
+                .undo(self.raw_program(name)?)
+                .map_err(|source| LoadError::Program { name, source })?;
+        }
+        Ok(())
+    }
+
+    /// Enters the connections that exist already. Those that open, close or move data meanwhile
+    /// are seen by the hooks; hooks and listing meet in the table by socket cookie.
+    ///
+    /// Network namespaces whose connections could not be listed are among the
+    /// [`degradations`](Self::degradations) then.
+    ///
+    /// # Errors
+    /// If the kernel refuses the program.
+    pub fn list_existing(&mut self) -> Result<(), LoadError> {
+        let unlisted = existing::list(self.program(ITERATOR)?)?;
+        self.degradations
+            .extend(unlisted.into_iter().map(Degradation::NamespaceUnlisted));
+        self.listed_ns = boot_now_ns();
+        Ok(())
+    }
+
+    /// A socket filter that lets nothing through.
+    pub(super) fn deaf_filter(&mut self) -> Result<OwnedFd, LoadError> {
+        let failed = |source| LoadError::Program { name: DEAF, source };
+        let filter: &mut SocketFilter = self.program(DEAF)?;
+        filter.load().map_err(failed)?;
+        let fd = filter.fd().map_err(failed)?;
+        fd.as_fd()
+            .try_clone_to_owned()
+            .map_err(|source| LoadError::Map { name: DEAF, source })
+    }
+
+    fn program<'a, P>(&'a mut self, name: &'static str) -> Result<&'a mut P, LoadError>
+    where
+        &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
+    {
+        self.raw_program(name)?
+            .try_into()
+            .map_err(|source| LoadError::Program { name, source })
+    }
+
+    fn raw_program(&mut self, name: &'static str) -> Result<&mut Program, LoadError> {
+        self.ebpf.program_mut(name).ok_or(LoadError::Object(name))
+    }
+
+    /// Takes every record out of the lifecycle ring; gives the number that could not be read.
+    pub fn drain(&mut self, take: impl FnMut(Record)) -> u64 {
+        ring::drain(&mut self.ring, take)
+    }
+
+    /// The connection table.
+    #[must_use]
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Reads live sockets; `take` gets the position in `wanted` and what was read, `None` where
+    /// the socket was gone.
+    ///
+    /// # Errors
+    /// If the kernel refuses to run the program.
+    pub fn sample(
+        &mut self,
+        wanted: &[Request],
+        take: impl FnMut(usize, Option<Sample>),
+    ) -> Result<(), LoadError> {
+        self.sampler.sample(&self.ebpf, wanted, take)
+    }
+
+    /// This moment on all clocks.
+    ///
+    /// # Errors
+    /// If the kernel refuses to run the program.
+    pub fn now(&mut self) -> Result<Moment, LoadError> {
+        Ok(self.clocks.moment(self.sampler.clock(&self.ebpf)?))
+    }
+
+    /// What is not known on this kernel.
+    #[must_use]
+    pub fn degradations(&self) -> &[Degradation] {
+        &self.degradations
+    }
+
+    /// Whether this kernel has the field of that global; without it, what is read there is 0.
+    #[must_use]
+    pub fn has_field(&self, global: &str) -> bool {
+        !self.degradations.iter().any(|degradation| {
+            matches!(degradation, Degradation::FieldMissing(field) if field.global() == global)
+        })
+    }
+
+    /// How messages are seen; `None` before all hooks are attached.
+    #[must_use]
+    pub fn variant(&self) -> Option<Variant> {
+        self.messages.as_ref().map(|(variant, _)| *variant)
+    }
+
+    /// Kernel memory that table and ring occupy.
+    #[must_use]
+    pub fn kernel_memory_bytes(&self) -> u64 {
+        self.kernel_memory_bytes
+    }
+
+    /// When the connections that existed had been entered (`CLOCK_BOOTTIME`).
+    #[must_use]
+    pub fn listed_ns(&self) -> u64 {
+        self.listed_ns
+    }
+
+    /// Runs that the kernel skipped and no other program made up for.
+    ///
+    /// # Errors
+    /// If the kernel does not tell.
+    pub fn missed_runs(&mut self) -> Result<u64, LoadError> {
+        let messages = self.messages.iter().flat_map(|(_, hooks)| hooks);
+        let skipped = LIFE.iter().chain(messages).try_fold(0, |sum, hook| {
+            let name = hook.program;
+            let program = self.ebpf.program(name).ok_or(LoadError::Object(name))?;
+            let fd = program
+                .fd()
+                .map_err(|source| LoadError::Program { name, source })?;
+            let missed =
+                misses::of(fd.as_fd()).map_err(|source| LoadError::Map { name, source })?;
+            if missed > 0 {
+                tracing::debug!(program = name, missed, "runs skipped by the kernel");
+            }
+            Ok::<_, LoadError>(sum + missed)
+        })?;
+        // After the skipped runs: a run is skipped before it is made up for. One that is being made
+        // up for right now is not at the next look, and those that are lost stay lost.
+        let missed = skipped.saturating_sub(self.table.stats().nested_runs);
+        Ok(missed.min(mem::replace(&mut self.missed_at_last_look, missed)))
+    }
+
+    /// Since when messages are counted (`CLOCK_BOOTTIME`); `None` before all hooks are attached.
+    #[must_use]
+    pub fn counting_since_ns(&self) -> Option<u64> {
+        self.counting_since_ns
+    }
+
+    /// The programs' log, if they were loaded with it. To be polled by the caller.
+    ///
+    /// # Errors
+    /// If the object has no log.
+    pub fn take_log(&mut self) -> Result<aya_log::EbpfLogger<&'static dyn log::Log>, LoadError> {
+        aya_log::EbpfLogger::init(&mut self.ebpf).map_err(|_| LoadError::Object("AYA_LOGS"))
+    }
+}
+
+/// aya-log's level for `info!` and everything above.
+const LOG_LEVEL_INFO: u8 = 3;
+
+/// Room for one closing record (216 bytes and a header of 8) of every second connection, so that
+/// half of a full table may end between two looks of the reader; a power of two as the kernel asks.
+fn ring_bytes(max_connections: u32) -> u32 {
+    (u64::from(max_connections) * 112)
+        .next_power_of_two()
+        .clamp(1 << 20, 1 << 26) as u32
+}
+
+fn memory(slots: u32, ring_bytes: u32) -> u64 {
+    let slot = size_of::<HotEntry>() + size_of::<ColdEntry>() + size_of::<u64>();
+    u64::from(slots) * slot as u64 + u64::from(ring_bytes)
+}

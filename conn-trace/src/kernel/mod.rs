@@ -1,0 +1,24 @@
+//! Everything that talks to `bpf(2)`: the only room that knows aya, and the only one with `unsafe`.
+
+pub mod btf;
+pub mod cgroups;
+pub mod clock;
+pub mod degradation;
+pub mod existing;
+pub mod floor;
+pub mod hooks;
+pub mod loader;
+mod map;
+mod misses;
+mod mountinfo;
+pub mod namespaces;
+pub mod offsets;
+mod preemption;
+pub mod preflight;
+mod removed_cgroups;
+pub mod ring;
+pub mod sampler;
+pub mod self_check;
+pub mod table;
+
+pub use loader::{LoadError, Options, Tracer};

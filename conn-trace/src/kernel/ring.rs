@@ -1,0 +1,105 @@
+//! The lifecycle ring.
+
+use aya::maps::{MapData, RingBuf};
+use conn_trace_common::lifecycle::{CLOSED, Closed, ESTABLISHED, Header, OPENED};
+
+use super::map::Plain;
+
+/// A record of the ring.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A connection was opened; its facts are in the table.
+    Opened(Header),
+    /// A handshake ended; the facts in the table are complete.
+    Established(Header),
+    /// A connection ended; the record has everything.
+    Closed(Box<Closed>),
+}
+
+/// Takes every record out of the ring. Gives the number of records that could not be read.
+pub(super) fn drain(ring: &mut RingBuf<MapData>, mut take: impl FnMut(Record)) -> u64 {
+    let mut unreadable = 0;
+    while let Some(item) = ring.next() {
+        match decode(&item) {
+            Some(record) => take(record),
+            None => unreadable += 1,
+        }
+    }
+    unreadable
+}
+
+/// The inverse of what the programs write.
+fn decode(bytes: &[u8]) -> Option<Record> {
+    let header: Header = plain(bytes.get(..size_of::<Header>())?)?;
+    match header.kind {
+        OPENED => Some(Record::Opened(header)),
+        ESTABLISHED => Some(Record::Established(header)),
+        CLOSED => plain(bytes).map(|closed| Record::Closed(Box::new(closed))),
+        _ => None,
+    }
+}
+
+/// The value that the bytes are, if there are exactly as many as it takes.
+fn plain<T: Plain>(bytes: &[u8]) -> Option<T> {
+    if bytes.len() != size_of::<T>() {
+        return None;
+    }
+    // SAFETY: the length fits, and any bytes are a value of `T`.
+    Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(kind: u32) -> Vec<u8> {
+        [kind.to_ne_bytes(), 7_u32.to_ne_bytes()]
+            .concat()
+            .into_iter()
+            .chain(99_u64.to_ne_bytes())
+            .chain(3_u32.to_ne_bytes())
+            .chain([0; 4])
+            .collect()
+    }
+
+    #[test]
+    fn opened_is_a_header() {
+        let expected = Header {
+            kind: OPENED,
+            slot: 7,
+            cookie: 99,
+            generation: 3,
+            reserved: 0,
+        };
+        assert_eq!(decode(&header(OPENED)), Some(Record::Opened(expected)));
+    }
+
+    #[test]
+    fn closed_carries_both_entries() {
+        let mut bytes = header(CLOSED);
+        bytes.extend((0..192).map(|byte| byte as u8));
+        let Some(Record::Closed(closed)) = decode(&bytes) else {
+            panic!("not closed")
+        };
+        assert_eq!(
+            closed.hot.cookie,
+            u64::from_ne_bytes([0, 1, 2, 3, 4, 5, 6, 7])
+        );
+        assert_eq!(closed.hot.state, 60);
+        assert_eq!(
+            closed.cold.cookie,
+            u64::from_ne_bytes([64, 65, 66, 67, 68, 69, 70, 71])
+        );
+        assert_eq!(closed.cold.comm[15], 191);
+    }
+
+    #[test]
+    fn short_long_and_unknown_records_are_refused() {
+        for len in 0..header(OPENED).len() {
+            assert_eq!(decode(&header(OPENED)[..len]), None);
+        }
+        assert_eq!(decode(&header(CLOSED)), None);
+        assert_eq!(decode(&[header(CLOSED), vec![0; 193]].concat()), None);
+        assert_eq!(decode(&header(9)), None);
+    }
+}

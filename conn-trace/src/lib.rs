@@ -1,0 +1,16 @@
+//! conn-trace: every TCP connection of a Linux host, counted in the kernel, answered as `connz`.
+//!
+//! Dependencies between the rooms point one way: `api → query → registry → kernel`.
+#![deny(unsafe_code)]
+
+pub mod agent;
+pub mod api;
+pub mod cli;
+pub mod doctor;
+#[expect(
+    unsafe_code,
+    reason = "bpf(2) and memory shared with the kernel; nowhere else"
+)]
+pub mod kernel;
+pub mod query;
+pub mod registry;

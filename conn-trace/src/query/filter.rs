@@ -1,0 +1,92 @@
+//! Which rows are shown.
+
+use super::{address::Network, derived, pattern::Pattern, ports::Ports};
+use crate::registry::connection::{Connection, Direction};
+
+/// Conditions on a connection; all of those given have to hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// The connection with this number.
+    pub cid: Option<u64>,
+    /// Address of the peer.
+    pub ip: Option<Network>,
+    /// Address of this end.
+    pub local_ip: Option<Network>,
+    /// Port of the peer.
+    pub port: Option<Ports>,
+    /// Port of this end.
+    pub local_port: Option<Ports>,
+    /// Who opened it.
+    pub direction: Option<Direction>,
+    /// Process id of the owner.
+    pub pid: Option<u32>,
+    /// Name of the owner.
+    pub comm: Option<Pattern>,
+    /// Unix user of the socket.
+    pub user: Option<User>,
+    /// Path of the owner's cgroup.
+    pub cgroup: Option<Pattern>,
+    /// Inode number of the network namespace.
+    pub netns: Option<u32>,
+    /// The configured service it belongs to.
+    pub service: Option<String>,
+    /// Whether the agent's own connections are shown as well.
+    pub with_self: bool,
+}
+
+/// A Unix user by name or number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    name: String,
+    uid: Option<u32>,
+}
+
+impl From<&str> for User {
+    fn from(text: &str) -> Self {
+        Self {
+            name: text.to_owned(),
+            uid: text.parse().ok(),
+        }
+    }
+}
+
+impl Filter {
+    /// Whether the connection is one of those meant.
+    #[must_use]
+    pub fn matches(&self, connection: &Connection) -> bool {
+        let facts = &*connection.facts;
+        let process = derived::process(&facts.owner);
+        (self.with_self || !facts.is_self)
+            && holds(self.cid.as_ref(), |cid| *cid == facts.cid)
+            && holds(self.ip.as_ref(), |network| network.contains(&facts.peer))
+            && holds(self.local_ip.as_ref(), |network| network.contains(&facts.local))
+            && holds(self.port.as_ref(), |ports| ports.contains(facts.peer.port))
+            && holds(self.local_port.as_ref(), |ports| ports.contains(facts.local.port))
+            && holds(self.direction.as_ref(), |direction| *direction == facts.direction)
+            && holds(self.pid.as_ref(), |pid| process.is_some_and(|process| process.pid == *pid))
+            && holds(self.comm.as_ref(), |comm| {
+                process.is_some_and(|process| comm.matches(&process.comm))
+            })
+            && holds(self.user.as_ref(), |user| {
+                *user.name == *facts.user || user.uid == Some(facts.uid)
+            })
+            && holds(self.cgroup.as_ref(), |cgroup| {
+                facts.cgroup.as_ref().is_some_and(|path| cgroup.matches(path))
+            })
+            && holds(self.netns.as_ref(), |netns| *netns == facts.netns)
+            // A connection belongs to a service by configuration, and none is configured.
+            && self.service.is_none()
+    }
+}
+
+/// A condition that was not given always holds.
+fn holds<T>(condition: Option<&T>, test: impl FnOnce(&T) -> bool) -> bool {
+    condition.is_none_or(test)
+}
+
+/// From the name that rows show.
+pub(super) fn direction(text: &str) -> Option<Direction> {
+    [Direction::In, Direction::Out, Direction::Unknown]
+        .into_iter()
+        .find(|direction| text.eq_ignore_ascii_case(derived::direction_name(*direction)))
+}

@@ -1,0 +1,39 @@
+//! From a snapshot to a page of `/connz`: filter, sort, cut. Pure functions, no I/O.
+//!
+//! [`Query::parse`] reads the query string, [`Query::page`] cuts the page out of a
+//! [`Snapshot`](crate::registry::snapshot::Snapshot), [`Row`] is how one connection is written.
+
+mod address;
+mod derived;
+mod duration;
+mod error;
+mod filter;
+mod page;
+mod params;
+mod pattern;
+mod percent;
+mod ports;
+mod reason;
+mod row;
+mod sort;
+mod state;
+mod tcp;
+mod top;
+mod value;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use address::Network;
+pub use duration::{GoDuration, Seconds};
+pub use error::{QueryError, Quoted};
+pub use filter::{Filter, User};
+pub use page::Page;
+pub use params::{DEFAULT_LIMIT, Query};
+pub use pattern::Pattern;
+pub use ports::Ports;
+pub use reason::reason;
+pub use row::{Address, Integer, Row};
+pub use sort::{Order, Sort, SortKey};
+pub use state::StateFilter;
+pub use tcp::Tcp;

@@ -1,0 +1,166 @@
+//! Connections out of thin air.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+
+use crate::registry::{
+    connection::{
+        CloseCause, Connection, Counters, Direction, End, Endpoint, Facts, Origin, Owner, Process,
+        TcpInfo, TcpState, Transport,
+    },
+    snapshot::Snapshot,
+};
+
+/// The moment of every snapshot here, `2026-11-20T12:00:00Z`.
+pub(crate) const NOW: Timestamp = Timestamp::constant(1_795_176_000, 0);
+/// The same on `CLOCK_BOOTTIME`.
+pub(crate) const NOW_NS: u64 = 100_000 * SECOND;
+pub(crate) const SECOND: u64 = 1_000_000_000;
+
+/// Decides over everything about a connection; small numbers, so that many are equal.
+pub(crate) type Seed = [u8; 24];
+
+/// Any connections, some of them closed.
+pub(crate) fn snapshots(most: usize) -> impl Strategy<Value = Snapshot> {
+    let seeds = prop::collection::vec(prop::array::uniform24(0_u8..6), 0..=most);
+    seeds.prop_map(|seeds| snapshot(&seeds))
+}
+
+pub(crate) fn snapshot(seeds: &[Seed]) -> Snapshot {
+    let all = (1..).zip(seeds).map(|(cid, seed)| connection(cid, *seed));
+    let (mut closed, open): (Vec<_>, Vec<_>) = all.partition(|row| row.end.is_some());
+    closed.sort_by_key(|row| row.end.as_ref().map(|end| end.stop_ns));
+    Snapshot {
+        now: NOW,
+        now_ns: NOW_NS,
+        open,
+        closed,
+        untracked: 3,
+    }
+}
+
+/// An open connection with nothing remarkable.
+pub(crate) fn plain(cid: u64) -> Connection {
+    connection(cid, [0; 24])
+}
+
+pub(crate) fn connection(cid: u64, seed: Seed) -> Connection {
+    let [
+        ending,
+        state,
+        direction,
+        peer,
+        local,
+        peer_port,
+        start,
+        activity,
+        ..,
+    ] = seed;
+    let [
+        ..,
+        owner,
+        user,
+        netns,
+        cgroup,
+        myself,
+        pending,
+        msgs,
+        bytes,
+        tcp,
+        rtt,
+        retrans,
+    ] = seed;
+    let closed = ending > 3;
+    let ago = |seconds: u8| SignedDuration::from_secs(seconds.into());
+    let start_ns = NOW_NS - u64::from(10 + start) * SECOND;
+    // Now and then newer than the snapshot, as counters that are read while they run can be.
+    let last_activity_ns = NOW_NS + SECOND - u64::from(activity) * 2 * SECOND;
+    let end = closed.then(|| End {
+        stop: NOW - ago(user),
+        stop_ns: NOW_NS - u64::from(user) * SECOND,
+        cause: CAUSES[usize::from(state) % CAUSES.len()],
+    });
+    let facts = Facts {
+        cid,
+        transport: if peer % 2 == 0 {
+            Transport::Tcp
+        } else {
+            Transport::Tcp6
+        },
+        direction: [Direction::In, Direction::Out, Direction::Unknown][usize::from(direction) % 3],
+        local: endpoint(local, 8000 + u16::from(local)),
+        peer: endpoint(peer, 40_000 + u16::from(peer_port)),
+        start: NOW - ago(10 + start),
+        start_ns,
+        origin: [Origin::Opened, Origin::Preexisting, Origin::Late][usize::from(netns) % 3],
+        counted_since: (netns % 3 != 0).then_some(NOW),
+        owner: self::owner(owner),
+        user: ["root", "www-data", "1000"][usize::from(user) % 3].into(),
+        uid: [0, 33, 1000][usize::from(user) % 3],
+        netns: 4_026_531_840 + u32::from(netns % 2),
+        cgroup: (cgroup > 0).then(|| format!("/system.slice/{cgroup}.service").into()),
+        container: (cgroup > 4).then(|| "c0ffee".into()),
+        is_self: myself == 5,
+    };
+    Connection {
+        facts: facts.into(),
+        state: if closed {
+            TcpState::Close
+        } else {
+            TcpState::from_kernel(1 + state)
+        },
+        counters: Counters {
+            in_bytes: u64::from(bytes) * 100,
+            out_bytes: u64::from(bytes ^ 3) * 100,
+            in_msgs: msgs.into(),
+            out_msgs: (msgs ^ 3).into(),
+        },
+        last_activity_ns,
+        pending_bytes: pending.into(),
+        recv_queue_bytes: Some(pending.into()),
+        tcp: (!closed && tcp > 0).then(|| TcpInfo {
+            rtt_us: (rtt > 0).then(|| u32::from(rtt) * 500),
+            retrans: Some(retrans.into()),
+            segs_in: Some(tcp.into()),
+            segs_out: Some((tcp ^ 3).into()),
+            congestion: Some("cubic".to_owned()),
+            ..TcpInfo::default()
+        }),
+        end,
+    }
+}
+
+const CAUSES: [CloseCause; 6] = [
+    CloseCause::LocalFin,
+    CloseCause::PeerFin,
+    CloseCause::Timeout,
+    CloseCause::Killed,
+    CloseCause::Error(32),
+    CloseCause::Unknown,
+];
+
+fn endpoint(seed: u8, port: u16) -> Endpoint {
+    let (ip, scope): (IpAddr, u32) = match seed {
+        0..=2 => (Ipv4Addr::new(10, seed, 0, 1).into(), 0),
+        3 => (Ipv4Addr::LOCALHOST.into(), 0),
+        4 => (Ipv6Addr::LOCALHOST.into(), 0),
+        _ => (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1).into(), 2),
+    };
+    Endpoint { ip, scope, port }
+}
+
+fn owner(seed: u8) -> Owner {
+    let process = |comm: &str| Process {
+        pid: 100 + u32::from(seed),
+        comm: comm.into(),
+    };
+    match seed {
+        0 => Owner::Unknown,
+        1 | 2 => Owner::Exact(process("nginx")),
+        3 => Owner::Scan(process("ngircd")),
+        4 => Owner::Exact(process("a b")),
+        _ => Owner::Kernel(process("kworker/0:1")),
+    }
+}

@@ -1,0 +1,8 @@
+//! Whole queries over made-up snapshots, against what the same would be if done naively.
+
+pub(crate) mod fixture;
+
+mod filter;
+mod order;
+mod params;
+mod row;

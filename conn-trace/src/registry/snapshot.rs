@@ -1,0 +1,88 @@
+//! What the registry hands to readers.
+
+use jiff::Timestamp;
+
+use super::connection::{Connection, Counters};
+use crate::kernel::{degradation::Degradation, hooks::Variant};
+
+/// All connections at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Wall clock of the moment.
+    pub now: Timestamp,
+    /// The same moment on `CLOCK_BOOTTIME`, in nanoseconds: durations are differences to it.
+    pub now_ns: u64,
+    /// Open connections, in order of `cid`.
+    pub open: Vec<Connection>,
+    /// Closed connections that are still remembered, in order of their end; empty if not asked for.
+    pub closed: Vec<Connection>,
+    /// Connections that the table had no room for, since the agent started.
+    pub untracked: u64,
+}
+
+/// Which connections a snapshot is to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Only open ones.
+    Open,
+    /// Only closed ones.
+    Closed,
+    /// Both.
+    All,
+}
+
+/// The agent's own figures.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// Wall clock.
+    pub now: Timestamp,
+    /// Wall clock when the agent started.
+    pub started: Timestamp,
+    /// Open connections.
+    pub open: u64,
+    /// Connections seen since the start, those that existed before it included.
+    pub total: u64,
+    /// Connections closed since the start.
+    pub closed: u64,
+    /// Sums over all connections, open and closed, from the moment each was first seen.
+    pub totals: Counters,
+    /// What could not be counted, by name.
+    pub losses: Losses,
+    /// Connections that the table takes.
+    pub capacity: u64,
+    /// Messages on connections that had ended before they could be entered: no loss, but no row's.
+    pub messages_after_end: u64,
+    /// Slots of the table in use.
+    pub used: u64,
+    /// Bytes of kernel memory that table and ring occupy.
+    pub kernel_memory_bytes: u64,
+    /// Closed connections remembered.
+    pub history: u64,
+    /// Closed connections remembered at most.
+    pub history_capacity: u64,
+    /// How messages are seen, if all hooks are attached.
+    pub variant: Option<Variant>,
+    /// What is not known on this kernel.
+    pub degradations: Vec<Degradation>,
+    /// Whether all hooks are attached.
+    pub attached: bool,
+    /// When a loss was last noticed, if ever.
+    pub last_loss: Option<Timestamp>,
+}
+
+/// Counters of what could not be counted. All are 0 on a healthy host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Connections that found no slot in the table.
+    pub untracked: u64,
+    /// Messages on connections that are not in the table.
+    pub untracked_messages: u64,
+    /// Opened and established records that found no room in the ring; repaired from the table.
+    pub ring_records: u64,
+    /// Closed records that found no room in the ring; repaired from the table.
+    pub ring_closed: u64,
+    /// Runs of the hooks that the kernel skipped, because the same one was running on that CPU.
+    pub missed_runs: u64,
+    /// Connections whose end no program saw. Their end shows late and without a cause.
+    pub missed_ends: u64,
+}

@@ -1,0 +1,366 @@
+//! The single owner of agent state: takes the ring's records, keeps live set and history, and
+//! makes snapshots of them from the table.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use conn_trace_common::table::{ColdEntry, HotEntry};
+use jiff::Timestamp;
+
+use super::{
+    Settings,
+    audit::Audit,
+    cgroups::{Place, Places},
+    connection::{Connection, Counters, Facts, Origin, Owner, Process, TcpState, Transport},
+    facts::{self, Describer},
+    history::History,
+    live::{Key, Live, LiveSet, Reserved},
+    memberships::Memberships,
+    names::Names,
+    owners,
+    snapshot::Losses,
+};
+use crate::kernel::{
+    LoadError, Tracer,
+    clock::Moment,
+    namespaces::is_pid_namespace_initial,
+    ring::Record,
+    sampler::{Request, Sample},
+    table::Entry,
+};
+
+/// How often the kernel is asked for runs that it skipped.
+const MISSES_INTERVAL: Duration = Duration::from_secs(1);
+/// A loss that goes on is not told more often than this.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Everything the agent knows.
+pub(super) struct State {
+    pub(super) tracer: Tracer,
+    pub(super) max_connections: u32,
+    pub(super) live: LiveSet,
+    pub(super) history: History,
+    pub(super) describer: Describer,
+    pub(super) started: Timestamp,
+    /// Sums over the connections that have left the table.
+    pub(super) ended: Counters,
+    pub(super) losses: Losses,
+    unreadable_records: u64,
+    /// Messages on connections that had not been listed yet: they are older than the agent.
+    uncounted_before: u64,
+    last_warning: Option<Instant>,
+    misses_read: Instant,
+    reserved: Reserved,
+    pub(super) audit: Audit,
+    pub(super) last_loss: Option<Timestamp>,
+    /// Sockets without an owner as of the last snapshot, by the inode of their file.
+    pub(super) ownerless: HashMap<u64, Key>,
+}
+
+impl State {
+    pub(super) fn new(tracer: Tracer, settings: Settings) -> Self {
+        let Settings {
+            cgroups,
+            closed_history,
+            max_connections,
+            own,
+        } = settings;
+        Self {
+            describer: Describer {
+                names: Names::new(),
+                places: Places::of_hierarchy(cgroups),
+                memberships: Memberships::new(),
+                own,
+                // Attached before the registry is made; without hooks everything is older.
+                counting_since_ns: tracer.counting_since_ns().unwrap_or(u64::MAX),
+                listed_ns: tracer.listed_ns(),
+            },
+            uncounted_before: tracer.table().stats().untracked_messages,
+            tracer,
+            max_connections,
+            live: LiveSet::default(),
+            history: History::new(closed_history),
+            started: Timestamp::now(),
+            ended: Counters::default(),
+            losses: Losses::default(),
+            unreadable_records: 0,
+            last_loss: None,
+            last_warning: None,
+            misses_read: Instant::now(),
+            reserved: Reserved::default(),
+            audit: Audit::new(),
+            ownerless: HashMap::new(),
+        }
+    }
+
+    /// Takes everything that happened since the last call; whether there was anything.
+    pub(super) fn catch_up(&mut self) -> Result<bool, LoadError> {
+        let mut records = Vec::new();
+        self.unreadable_records += self.tracer.drain(|record| records.push(record));
+        // After the ring was read: a cgroup that was removed before is among them.
+        self.describer.places.note_removed();
+        let is_active = !records.is_empty();
+        if is_active {
+            let moment = self.tracer.now()?;
+            for record in records {
+                self.take(record, &moment);
+            }
+        }
+        self.reserved.age();
+        self.notice_losses()?;
+        Ok(is_active)
+    }
+
+    fn take(&mut self, record: Record, moment: &Moment) {
+        match record {
+            Record::Opened(header) => {
+                let key = (header.cookie, header.generation);
+                let entry = self.tracer.table().entry(header.slot, key.0, key.1);
+                self.opened(key, header.slot, entry.as_ref(), moment);
+            }
+            Record::Established(header) => {
+                let key = (header.cookie, header.generation);
+                if let Some(entry) = self.tracer.table().entry(header.slot, key.0, key.1) {
+                    self.describe(key, &entry, moment);
+                }
+            }
+            Record::Closed(closed) => self.closed(&closed.hot, &closed.cold, moment),
+        }
+    }
+
+    fn opened(&mut self, key: Key, slot: u32, entry: Option<&Entry>, moment: &Moment) {
+        if self.live.contains(key) {
+            return;
+        }
+        let cid = self.live.next_cid();
+        let Some(entry) = entry else {
+            // It has ended already: its number waits for the closing record.
+            self.reserved.now.insert(key, cid);
+            return;
+        };
+        let facts = self.describer.facts(cid, &entry.hot, &entry.cold, moment);
+        let facts = Arc::new(facts);
+        self.live.insert(cid, Live { key, slot, facts });
+    }
+
+    /// Brings the facts of a live connection up to what the table knows.
+    pub(super) fn describe(&mut self, key: Key, entry: &Entry, moment: &Moment) {
+        if let Some((cid, live)) = self.live.get_mut(key) {
+            let mut facts = self.describer.facts(cid, &entry.hot, &entry.cold, moment);
+            settle(&mut facts, &live.facts);
+            live.facts = Arc::new(facts);
+        }
+    }
+
+    pub(super) fn closed(&mut self, hot: &HotEntry, cold: &ColdEntry, moment: &Moment) {
+        let key = (hot.cookie, hot.generation);
+        let (cid, before) = match self.live.remove(key) {
+            Some((cid, live)) => (cid, Some(live.facts)),
+            None => (
+                self.reserved
+                    .take(key)
+                    .unwrap_or_else(|| self.live.next_cid()),
+                None,
+            ),
+        };
+        let mut facts = self.describer.facts(cid, hot, cold, moment);
+        if let Some(before) = before {
+            settle(&mut facts, &before);
+        }
+        let connection = ended_connection(Arc::new(facts), hot, cold, moment);
+        self.ended = self.ended + connection.counters;
+        self.history.push(connection);
+    }
+
+    /// Looks at the loss counters; lost records are made up for from the table.
+    fn notice_losses(&mut self) -> Result<(), LoadError> {
+        let stats = self.tracer.table().stats();
+        let losses = Losses {
+            untracked: stats.untracked,
+            untracked_messages: stats.untracked_messages - self.uncounted_before,
+            ring_records: stats.ring_lost + self.unreadable_records,
+            ring_closed: stats.ring_lost_closed,
+            missed_runs: self.missed_runs()?,
+            missed_ends: self.audit.missed_ends,
+        };
+        if losses == self.losses {
+            return Ok(());
+        }
+        if self
+            .last_warning
+            .is_none_or(|warned| warned.elapsed() >= WARNING_INTERVAL)
+        {
+            tracing::warn!(?losses, "something could not be counted");
+            self.last_warning = Some(Instant::now());
+        }
+        let records_lost = losses.ring_records != self.losses.ring_records
+            || losses.ring_closed != self.losses.ring_closed;
+        self.losses = losses;
+        self.last_loss = Some(Timestamp::now());
+        if records_lost {
+            self.reconcile()
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Asking the kernel takes four system calls: once in a while is enough for what is rare.
+    fn missed_runs(&mut self) -> Result<u64, LoadError> {
+        if self.misses_read.elapsed() < MISSES_INTERVAL {
+            return Ok(self.losses.missed_runs);
+        }
+        self.misses_read = Instant::now();
+        self.tracer.missed_runs()
+    }
+
+    /// Reads the whole table: takes up what no record told of.
+    fn reconcile(&mut self) -> Result<(), LoadError> {
+        let moment = self.tracer.now()?;
+        let (mut open, mut ended) = (Vec::new(), Vec::new());
+        self.tracer
+            .table()
+            .scan(|entry| open.push(entry), |entry| ended.push(entry));
+        for entry in open {
+            let key = (entry.hot.cookie, entry.hot.generation);
+            self.opened(key, entry.slot, Some(&entry), &moment);
+        }
+        for entry in ended {
+            self.closed(&entry.hot, &entry.cold, &moment);
+        }
+        Ok(())
+    }
+
+    /// After the start: bounds the age of connections older than the agent by their last data,
+    /// and finds the owners of the silent ones.
+    pub(super) fn examine_existing(&mut self) -> Result<(), LoadError> {
+        self.catch_up()?;
+        let moment = self.tracer.now()?;
+        let older: Vec<(Key, u32)> = self
+            .live
+            .iter()
+            .filter(|(_, live)| live.is_older_than_agent())
+            .map(|(_, live)| (live.key, live.slot))
+            .collect();
+        for (key, sample) in self.sample(&older)? {
+            let Some(sample) = sample else { continue };
+            // Before the end of the handshake the stamps are those of nothing.
+            if TcpState::from_kernel(sample.state) != TcpState::SynSent
+                && let Some((_, live)) = self.live.get_mut(key)
+                && live.facts.transport != Transport::Mptcp
+            {
+                let facts = Arc::make_mut(&mut live.facts);
+                for stamp in [sample.last_sent, sample.last_received] {
+                    facts.start_ns = facts.start_ns.min(moment.boot_of_jiffies32(stamp));
+                }
+                facts.start = moment.wall_of(facts.start_ns);
+            }
+            self.ownerless.insert(sample.inode, key);
+        }
+        if self.has_ownerless() {
+            self.owners_found(owners::find(&self.ownerless()));
+        }
+        Ok(())
+    }
+
+    /// Reads the sockets of live connections.
+    pub(super) fn sample(
+        &mut self,
+        wanted: &[(Key, u32)],
+    ) -> Result<Vec<(Key, Option<Sample>)>, LoadError> {
+        let requests: Vec<_> = wanted
+            .iter()
+            .map(|&((cookie, generation), slot)| Request {
+                cookie,
+                slot,
+                generation,
+            })
+            .collect();
+        let mut samples = Vec::with_capacity(wanted.len());
+        self.tracer.sample(&requests, |index, sample| {
+            samples.push((wanted[index].0, sample));
+        })?;
+        Ok(samples)
+    }
+
+    /// Whether there are owners to look for. In a pid namespace of its own the agent sees other
+    /// numbers in `/proc` than the programs do, or none.
+    pub(super) fn has_ownerless(&self) -> bool {
+        !self.ownerless.is_empty() && is_pid_namespace_initial()
+    }
+
+    /// Sockets whose owner is to be looked for, by inode.
+    pub(super) fn ownerless(&self) -> HashSet<u64> {
+        self.ownerless.keys().copied().collect()
+    }
+
+    /// Takes what looking for owners found, by inode.
+    pub(super) fn owners_found(&mut self, found: HashMap<u64, Process>) {
+        let mut places: HashMap<u32, Place> = HashMap::new();
+        for (inode, process) in found {
+            if let Some(key) = self.ownerless.remove(&inode)
+                && let Some((_, live)) = self.live.get_mut(key)
+                && live.facts.owner == Owner::Unknown
+            {
+                let place = places
+                    .entry(process.pid)
+                    .or_insert_with(|| self.describer.places.of_process(process.pid));
+                let facts = Arc::make_mut(&mut live.facts);
+                facts.cgroup = place.cgroup.clone();
+                facts.container = place.container.clone().or_else(|| {
+                    // Whoever has the descriptor now is whom the scan found.
+                    self.describer.memberships.container(&process, u64::MAX)
+                });
+                facts.is_self |= process.pid == self.describer.own.pid;
+                facts.owner = Owner::Scan(process);
+            }
+        }
+    }
+}
+
+/// A connection that has ended, as the table or its closing record has it.
+pub(super) fn ended_connection(
+    facts: Arc<Facts>,
+    hot: &HotEntry,
+    cold: &ColdEntry,
+    moment: &Moment,
+) -> Connection {
+    let last_activity_ns = match hot.last_activity_jiffies {
+        0 => facts.start_ns,
+        jiffies => moment
+            .boot_of_jiffies(jiffies)
+            .min(cold.closed_ns)
+            .max(facts.start_ns),
+    };
+    Connection {
+        facts,
+        state: TcpState::Close,
+        counters: facts::counters(hot),
+        last_activity_ns,
+        pending_bytes: cold.closed_pending_bytes,
+        recv_queue_bytes: Some(0),
+        tcp: None,
+        end: Some(facts::end(cold, moment)),
+    }
+}
+
+/// Carries over what newly made facts do not know: a start that was estimated, an owner that was
+/// found by a scan, and the wall clock of a start that has not moved.
+fn settle(facts: &mut Facts, before: &Facts) {
+    if facts.origin != Origin::Opened || facts.start_ns == before.start_ns {
+        facts.start_ns = before.start_ns;
+        facts.start = before.start;
+        facts.counted_since = before.counted_since;
+    }
+    if facts.owner == Owner::Unknown && matches!(before.owner, Owner::Scan(_)) {
+        facts.owner = before.owner.clone();
+        facts.is_self = before.is_self;
+    }
+    // Process and cgroup may be gone.
+    if facts.owner == before.owner {
+        facts.cgroup = facts.cgroup.take().or_else(|| before.cgroup.clone());
+        facts.container = facts.container.take().or_else(|| before.container.clone());
+    }
+}

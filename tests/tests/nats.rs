@@ -1,0 +1,150 @@
+//! nats-server with real clients, against its own `/connz`.
+
+use std::{net::IpAddr, process::Command, time::Duration};
+
+use async_nats::Client;
+use conn_trace_tests::{
+    agent::{Agent, free_address},
+    connz::Row,
+    http,
+    program::Server,
+    skip::installed,
+    slowness::longer,
+    wait::eventually,
+};
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use tokio::runtime::Runtime;
+
+const CLIENTS: usize = 20;
+/// The server takes its stamps when it gets to run, the kernel when the packet comes.
+const NEAR: Duration = Duration::from_millis(50);
+
+#[derive(Debug, Deserialize)]
+struct NatsPage {
+    num_connections: u64,
+    connections: Vec<NatsRow>,
+}
+
+#[derive(Debug, Deserialize)]
+struct NatsRow {
+    cid: u64,
+    ip: IpAddr,
+    port: u16,
+    start: Timestamp,
+    stop: Option<Timestamp>,
+    reason: Option<String>,
+}
+
+#[track_caller]
+fn assert_near(ours: Timestamp, theirs: Timestamp, what: &str) {
+    let difference = ours.duration_since(theirs).abs();
+    let near = SignedDuration::try_from(longer(NEAR)).expect("a short time");
+    assert!(difference <= near, "{what}: ours {ours}, theirs {theirs}");
+}
+
+/// Our rows of the server's clients, in the order in which they came.
+fn ours(agent: &Agent, port: u16, state: &str) -> Vec<Row> {
+    agent.rows(&format!(
+        "state={state}&local_port={port}&direction=in&sort=start"
+    ))
+}
+
+#[test]
+fn nats_server_lists_the_same_connections() {
+    let test = "nats_server_lists_the_same_connections";
+    let Some([program]) = installed(test, ["nats-server"]) else {
+        return;
+    };
+    let agent = Agent::start();
+    let (address, monitor) = (free_address(), free_address());
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut command = Command::new(program);
+    command.current_dir(directory.path());
+    command.args(["-a", "127.0.0.1", "-p", &address.port().to_string()]);
+    command.args(["-m", &monitor.port().to_string()]);
+    let server = Server::start(&mut command, address);
+    let theirs = |state: &str| -> NatsPage {
+        let client = http::Client::new(monitor);
+        let path = format!("/connz?limit=1000&state={state}&sort=start");
+        let answer = eventually("the server's own list", || client.get(&path).ok());
+        serde_json::from_str(&answer.body).expect("JSON")
+    };
+    let runtime = Runtime::new().expect("a runtime");
+    let clients: Vec<Client> = (0..CLIENTS)
+        .map(|_| {
+            runtime
+                .block_on(async_nats::connect(address.to_string()))
+                .expect("a client")
+        })
+        .collect();
+    runtime.block_on(talk(&clients));
+
+    let (rows, page) = (ours(&agent, address.port(), "open"), theirs("open"));
+    assert_eq!(page.num_connections, CLIENTS as u64);
+    assert_eq!(page.connections.len(), CLIENTS);
+    assert_eq!(rows.len(), CLIENTS);
+    for (row, nats) in rows.iter().zip(&page.connections) {
+        assert_eq!(
+            (row.ip, row.port),
+            (nats.ip, nats.port),
+            "{row:#?} {nats:?}"
+        );
+        assert_near(row.start, nats.start, "start");
+        assert_eq!(row.pid, Some(server.pid()), "{row:#?}");
+        assert_eq!(row.comm.as_deref(), Some("nats-server"), "{row:#?}");
+        assert_eq!(row.kind, "Client");
+        // The other end of it, in this process. Server and clients ping each other at any time.
+        eventually("both ends agree", || {
+            let (address, client) = (address.port(), nats.port);
+            let here = agent.rows(&format!("port={address}&local_port={client}"));
+            let there = agent.rows(&format!("local_port={address}&port={client}"));
+            assert_eq!((here.len(), there.len()), (1, 1));
+            let forth = (here[0].out_bytes, there[0].in_bytes);
+            let back = (there[0].out_bytes, here[0].in_bytes);
+            (forth.0 == forth.1 && back.0 == back.1 && back.0 > 0).then_some(())
+        });
+    }
+
+    let (gone, stay): (Vec<Client>, Vec<Client>) = {
+        let mut clients = clients;
+        let stay = clients.split_off(CLIENTS / 2);
+        (clients, stay)
+    };
+    drop(gone);
+    let closed = eventually("the server's list of closed ones", || {
+        let page = theirs("closed");
+        (page.connections.len() == CLIENTS / 2).then_some(page.connections)
+    });
+    let rows = eventually("ours", || {
+        let rows = ours(&agent, address.port(), "closed");
+        (rows.len() == closed.len()).then_some(rows)
+    });
+    for nats in &closed {
+        let row = rows
+            .iter()
+            .find(|row| (row.ip, row.port) == (nats.ip, nats.port));
+        let row = row.unwrap_or_else(|| panic!("{nats:?} is not among ours"));
+        assert_near(row.start, nats.start, "start");
+        assert_near(
+            row.stop.expect("a stop"),
+            nats.stop.expect("a stop"),
+            "stop",
+        );
+        assert_eq!(row.reason, nats.reason, "cid {}: {row:#?}", nats.cid);
+    }
+    assert_eq!(ours(&agent, address.port(), "open").len(), stay.len());
+    assert_eq!(theirs("open").num_connections, stay.len() as u64);
+}
+
+/// Every client gets every message of every other.
+async fn talk(clients: &[Client]) {
+    for (number, client) in clients.iter().enumerate() {
+        let size = 1 + 100 * number;
+        client
+            .publish("room", vec![b'n'; size].into())
+            .await
+            .expect("published");
+        client.flush().await.expect("flushed");
+    }
+}

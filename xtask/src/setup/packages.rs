@@ -1,0 +1,101 @@
+//! The Debian packages, each with what needs it.
+
+use super::Need;
+
+/// The LLVM that bpf-linker links with. Not every release of a distribution has it.
+pub(super) const LLVM: &str = "llvm-22-dev";
+
+pub(super) struct Package {
+    pub(super) name: &'static str,
+    need: Need,
+    /// The program we want it for: where that is, wherever it came from, the package is not asked for.
+    pub(super) program: Option<&'static str>,
+    /// The service that installing it would set up.
+    pub(super) service: Option<&'static str>,
+}
+
+const PACKAGES: [Package; 19] = [
+    Package::library(LLVM, Need::Build),
+    Package::library("libzstd-dev", Need::Build),
+    Package::library("zlib1g-dev", Need::Build),
+    Package::program("binutils", "strip", Need::Test),
+    Package::program("bpftool", "bpftool", Need::Test),
+    Package::program("curl", "curl", Need::Test),
+    // libFuzzer is written in C++.
+    Package::program("g++", "c++", Need::Test),
+    Package::program("iperf3", "iperf3", Need::Test),
+    Package::program("iproute2", "ss", Need::Test),
+    Package::program("jq", "jq", Need::Test),
+    Package::server("nats-server", "nats-server", Need::Test),
+    Package::server("nginx-light", "nginx", Need::Test),
+    Package::program("qemu-system-x86", "qemu-system-x86_64", Need::Test),
+    Package::server("redis-server", "redis-server", Need::Test),
+    Package::program("redis-tools", "redis-cli", Need::Test),
+    Package::program("wrk", "wrk", Need::Test),
+    Package::program("xz-utils", "xz", Need::Test),
+    Package::program("zstd", "zstd", Need::Test),
+    Package::program("bpftrace", "bpftrace", Need::Bench),
+];
+
+impl Package {
+    pub(super) const fn library(name: &'static str, need: Need) -> Self {
+        Self {
+            name,
+            need,
+            program: None,
+            service: None,
+        }
+    }
+
+    const fn program(name: &'static str, program: &'static str, need: Need) -> Self {
+        Self {
+            program: Some(program),
+            ..Self::library(name, need)
+        }
+    }
+
+    /// A program whose service has the same name.
+    pub(super) const fn server(name: &'static str, program: &'static str, need: Need) -> Self {
+        Self {
+            service: Some(program),
+            ..Self::program(name, program, need)
+        }
+    }
+}
+
+/// The packages for `need`; those for building have done their work once the linker exists.
+pub(super) fn wanted(need: Need, has_linker: bool) -> Vec<&'static Package> {
+    PACKAGES
+        .iter()
+        .filter(|package| package.need <= need && !(has_linker && package.need == Need::Build))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(need: Need, has_linker: bool) -> Vec<&'static str> {
+        wanted(need, has_linker)
+            .iter()
+            .map(|package| package.name)
+            .collect()
+    }
+
+    #[test]
+    fn each_need_includes_the_smaller_ones() {
+        assert_eq!(
+            names(Need::Build, false),
+            [LLVM, "libzstd-dev", "zlib1g-dev"]
+        );
+        assert!(names(Need::Test, false).contains(&LLVM));
+        assert!(!names(Need::Test, false).contains(&"bpftrace"));
+        assert_eq!(names(Need::Bench, false).len(), PACKAGES.len());
+    }
+
+    #[test]
+    fn a_linker_that_exists_needs_nothing_to_be_built() {
+        assert!(names(Need::Build, true).is_empty());
+        assert!(names(Need::Test, true).contains(&"wrk"));
+    }
+}

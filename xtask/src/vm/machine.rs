@@ -1,0 +1,232 @@
+//! From a kernel's files to the results of the tests on it.
+
+use std::{
+    fs::{self, File},
+    io::Write as _,
+    path::PathBuf,
+    sync::Mutex,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use super::{
+    End, Ran, Run,
+    guest::{self, Check, Report},
+    image::{self, Base},
+    kernels::{Expected, Kernel},
+    modules,
+    qemu::{Accelerator, Machine},
+    source::Files,
+};
+use crate::{
+    libtest::results::Outcome, process, programs::Programs, test::AGENT_VARIABLE,
+    workspace::Workspace,
+};
+
+/// Machines that run at the same time.
+const AT_A_TIME: usize = 2;
+/// A test program that takes longer is stuck. The slowest takes a minute where nothing but
+/// emulation is there.
+const LIMIT_SECS: u64 = 600;
+/// An agent that has not refused by now runs.
+const REFUSAL_LIMIT_SECS: u64 = 60;
+/// How much more time than on the host tests get: they read it in `CONN_TRACE_TEST_SLOWNESS`.
+const EMULATION_SLOWNESS: u32 = 15;
+
+/// What is the same for each kernel.
+pub(super) struct Host<'a> {
+    workspace: &'a Workspace,
+    programs: &'a Programs,
+    filters: &'a [&'a str],
+    base: Base,
+    directory: PathBuf,
+}
+
+impl<'a> Host<'a> {
+    pub(super) fn new(
+        workspace: &'a Workspace,
+        programs: &'a Programs,
+        filters: &'a [&'a str],
+    ) -> Result<Self> {
+        process::step("making the guests' root file system");
+        let directory = workspace.target.join("vm");
+        let base = Base::new(programs, &directory.join("stripped"))?;
+        Ok(Self {
+            workspace,
+            programs,
+            filters,
+            base,
+            directory,
+        })
+    }
+
+    pub(super) fn try_all(&self, kernels: &[Kernel], update: bool) -> Result<Vec<Run>> {
+        process::step("fetching kernels that are not here yet");
+        let files: Vec<_> = kernels
+            .iter()
+            .map(|kernel| kernel.source.obtain(self.workspace, &kernel.name, update))
+            .collect();
+        let Some(first) = files.iter().flatten().next() else {
+            return Ok(kernels.iter().zip(files).map(unavailable).collect());
+        };
+        let accelerator = Accelerator::find(&first.image, &self.directory);
+        process::step(match accelerator {
+            Accelerator::Kvm => "starting virtual machines, with KVM",
+            Accelerator::Tcg => "starting virtual machines, emulated: KVM does not work here",
+        });
+        let queue = Mutex::new(kernels.iter().zip(files).enumerate());
+        let ended = Mutex::new(Vec::new());
+        thread::scope(|scope| {
+            for _ in 0..AT_A_TIME {
+                scope.spawn(|| {
+                    loop {
+                        let next = queue.lock().ok().and_then(|mut queue| queue.next());
+                        let Some((place, (kernel, files))) = next else {
+                            break;
+                        };
+                        let run = match files {
+                            Ok(files) => self.try_one(kernel, &files, accelerator),
+                            Err(_) => Ok(unavailable((kernel, files))),
+                        };
+                        if let Ok(mut ended) = ended.lock() {
+                            ended.push((place, run));
+                        }
+                    }
+                });
+            }
+        });
+        let mut ended = ended.into_inner().unwrap_or_default();
+        ended.sort_by_key(|(place, _)| *place);
+        ended.into_iter().map(|(_, run)| run).collect()
+    }
+
+    fn try_one(&self, kernel: &Kernel, files: &Files, accelerator: Accelerator) -> Result<Run> {
+        let name = &kernel.name;
+        let start = Instant::now();
+        let modules = match &files.modules {
+            Some(directory) => modules::load_order(directory)?,
+            None => Vec::new(),
+        };
+        let directory = self.directory.join("guests").join(name);
+        fs::create_dir_all(&directory).context("cannot make a directory")?;
+        let root = directory.join("root.cpio");
+        self.base
+            .write(&root, &modules, self.plan(kernel, accelerator))?;
+        let log = directory.join("report.log");
+        let console = directory.join("console.log");
+        process::note(&format!(
+            "{name}: booting; its console is {}",
+            console.display()
+        ));
+
+        let mut written = File::create(&log).context("cannot write a log")?;
+        let mut report = Report::new(kernel.expected);
+        let mut boot = None;
+        let mut machine = Machine::start(accelerator, &files.image, Some(&root), &console)?;
+        let result = machine.follow(|line| {
+            // The log is for people; the results do not depend on it.
+            let _ = writeln!(written, "{line}");
+            if let Some(check) = report.line(line) {
+                process::note(&format!("{name}: {check}"));
+            }
+            if report.release.is_some() {
+                boot.get_or_insert_with(|| start.elapsed());
+            }
+        });
+        let failure = match result {
+            Ok(()) => report.end(),
+            Err(error) => Some(format!("{error:#}, in {}", report.program)),
+        };
+        // Nothing in it is of use to people.
+        fs::remove_file(&root).context("cannot remove the root file system")?;
+        let mut checks = report.checks;
+        let said = fs::read(&console).unwrap_or_default();
+        let said = String::from_utf8_lossy(&said);
+        checks.push(guest::kernel_log(&said));
+        checks.extend(failure.map(|failure| machine_check(&failure, &said)));
+        process::note(&format!("{name}: done in {} s", start.elapsed().as_secs()));
+        Ok(Run {
+            kernel: name.clone(),
+            end: End::Ran(Ran {
+                release: report.release,
+                checks,
+                boot: boot.unwrap_or_else(|| start.elapsed()),
+                took: start.elapsed(),
+                log,
+            }),
+        })
+    }
+
+    /// What the guest's init reads.
+    fn plan(&self, kernel: &Kernel, accelerator: Accelerator) -> Value {
+        let agent = image::agent_path();
+        let programs: Vec<_> = match kernel.expected {
+            Expected::Works => {
+                // As `cargo xtask test` runs them.
+                let arguments = ["--test-threads=1", "--nocapture"]
+                    .into_iter()
+                    .chain(self.filters.iter().copied());
+                let arguments: Vec<_> = arguments.collect();
+                self.programs
+                    .end_to_end
+                    .iter()
+                    .map(|test| {
+                        let path = image::test_path(&test.target);
+                        let command: Vec<_> = [path.as_str()]
+                            .into_iter()
+                            .chain(arguments.iter().copied())
+                            .collect();
+                        json!({"name": test.target, "command": command, "limit_secs": LIMIT_SECS})
+                    })
+                    .collect()
+            }
+            Expected::Refusal(_) => ["agent", "doctor"]
+                .map(|command| {
+                    json!({
+                        "name": command,
+                        "command": [agent, command, "--listen", "127.0.0.1:8322"],
+                        "limit_secs": REFUSAL_LIMIT_SECS,
+                    })
+                })
+                .into(),
+        };
+        let slowness = match accelerator {
+            Accelerator::Kvm => 1,
+            Accelerator::Tcg => EMULATION_SLOWNESS,
+        };
+        json!({
+            "environment": {
+                "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                "HOME": "/root",
+                "RUST_BACKTRACE": "0",
+                AGENT_VARIABLE: agent,
+                "CONN_TRACE_TEST_SLOWNESS": slowness.to_string(),
+            },
+            "programs": programs,
+        })
+    }
+}
+
+fn unavailable((kernel, files): (&Kernel, Result<Files>)) -> Run {
+    let reason = files.err().map(|error| format!("{error:#}"));
+    Run {
+        kernel: kernel.name.clone(),
+        end: End::Unavailable(reason.unwrap_or_default()),
+    }
+}
+
+/// The machine itself has failed.
+fn machine_check(failure: &str, console: &str) -> Check {
+    const LAST_WORDS: usize = 30;
+    let lines: Vec<_> = console.lines().collect();
+    let last = lines[lines.len().saturating_sub(LAST_WORDS)..].join("\n");
+    Check {
+        name: "machine".to_owned(),
+        outcome: Outcome::Failed,
+        output: format!("{failure}\n{last}\n"),
+        took: Duration::ZERO,
+    }
+}
