@@ -55,6 +55,7 @@ macro_rules! kernel_fields {
             TCP_SND_NXT: "tcp_sock", "snd_nxt", 4, required;
             TCP_RCV_NXT: "tcp_sock", "rcv_nxt", 4, required;
             TCP_COPIED_SEQ: "tcp_sock", "copied_seq", 4, required;
+            TCP_DATA_SEGS_IN: "tcp_sock", "data_segs_in", 4, required;
             TCP_SRTT_US: "tcp_sock", "srtt_us", 4, required;
             TCP_MDEV_US: "tcp_sock", "mdev_us", 4, optional;
             TCP_RTT_MIN: "tcp_sock", "rtt_min", 24, optional;

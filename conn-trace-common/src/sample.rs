@@ -85,8 +85,8 @@ pub struct Sample {
     pub local_port: u16,
     /// TCP state.
     pub state: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// Segments received with data, modulo 256.
+    pub data_segs_in: u8,
     /// Name of the congestion control algorithm, NUL-padded.
     pub congestion: [u8; 16],
 }

@@ -194,8 +194,9 @@ pub struct ColdEntry {
     pub error: u16,
     /// `CAUSE_*`.
     pub cause: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// Segments received with data, modulo 256, when this end's FIN was queued before the peer's
+    /// came; 0 before.
+    pub data_segs_at_fin: u8,
     /// Name of the owner's first thread, NUL-padded, any bytes.
     pub comm: [u8; 16],
 }

@@ -21,18 +21,25 @@ pub(crate) struct Received {
     pub(crate) copied: u32,
 }
 
+/// Whether the peer's FIN has arrived, and all data before it.
+#[inline(always)]
+pub(crate) fn has_fin(fields: &impl Fields) -> bool {
+    let flags: u64 = fields.get(&SOCK_FLAGS);
+    (flags >> (SOCK_DONE_BIT.load() & 63)) & 1 == 1
+}
+
 impl Received {
     #[inline(always)]
     pub(crate) fn of(fields: &impl Fields) -> Self {
         // Read first: a FIN that arrives later moves `rcv_nxt` away from this value.
         let copied: u32 = fields.get(&TCP_COPIED_SEQ);
-        let flags: u64 = fields.get(&SOCK_FLAGS);
+        let is_whole = has_fin(fields);
         let next: u32 = fields.get(&TCP_RCV_NXT);
         let mut total: u64 = fields.get(&TCP_BYTES_RECEIVED);
         let mut copied_data = copied;
         let mut next_data = next;
         // tcp_fin() sets SOCK_DONE after the FIN took its sequence number; nothing follows it.
-        if (flags >> (SOCK_DONE_BIT.load() & 63)) & 1 == 1 {
+        if is_whole {
             total = total.wrapping_sub(1);
             next_data = next.wrapping_sub(1);
             if copied == next {

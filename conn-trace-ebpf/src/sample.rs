@@ -22,9 +22,10 @@ use crate::{
         CONGESTION_NAME, MPTCP_SND_UNA, MPTCP_WRITE_SEQ, SOCK_BOUND_PORT, SOCK_COOKIE, SOCK_SOCKET,
         SOCK_STATE, SOCKET_ALLOC_INODE, TCP_BYTES_ACKED, TCP_BYTES_RECEIVED, TCP_BYTES_RETRANS,
         TCP_CHRONO_START, TCP_CHRONO_STAT, TCP_CHRONO_TYPE_BITS, TCP_CHRONO_TYPE_OFFSET,
-        TCP_CHRONO_TYPE_SHIFT, TCP_CONGESTION_OPS, TCP_LAST_RECEIVED, TCP_LAST_SENT, TCP_LOST,
-        TCP_MDEV_US, TCP_MSS_CACHE, TCP_RATE_DELIVERED, TCP_RATE_INTERVAL_US, TCP_RTT_MIN,
-        TCP_SEGS_IN, TCP_SEGS_OUT, TCP_SND_CWND, TCP_SND_SSTHRESH, TCP_SRTT_US, TCP_TOTAL_RETRANS,
+        TCP_CHRONO_TYPE_SHIFT, TCP_CONGESTION_OPS, TCP_DATA_SEGS_IN, TCP_LAST_RECEIVED,
+        TCP_LAST_SENT, TCP_LOST, TCP_MDEV_US, TCP_MSS_CACHE, TCP_RATE_DELIVERED,
+        TCP_RATE_INTERVAL_US, TCP_RTT_MIN, TCP_SEGS_IN, TCP_SEGS_OUT, TCP_SND_CWND,
+        TCP_SND_SSTHRESH, TCP_SRTT_US, TCP_TOTAL_RETRANS,
     },
     sock::{Fields, Probed},
     state::{is_after_fin, is_fin_unacked},
@@ -136,7 +137,6 @@ unsafe fn bytes(slot: Slot, fields: &Probed, into: *mut Sample) {
         (*into).bytes_received = fields.get(&TCP_BYTES_RECEIVED);
         (*into).bytes_retrans = fields.get(&TCP_BYTES_RETRANS);
         (*into).state = state;
-        (*into).reserved = 0;
     }
 }
 
@@ -154,7 +154,7 @@ unsafe fn mptcp(slot: Slot, fields: &Probed, into: *mut Sample) {
         (*into).pending_bytes = written.wrapping_sub(acked).saturating_sub(fin) as u32;
         (*into).local_port = fields.get(&SOCK_BOUND_PORT);
         (*into).state = state;
-        (*into).reserved = 0;
+        (*into).data_segs_in = 0;
     }
 }
 
@@ -181,6 +181,8 @@ unsafe fn transport(fields: &Probed, into: *mut Sample) {
         let mask = (1 << (TCP_CHRONO_TYPE_BITS.load() & 31)) - 1;
         (*into).chrono_type = u32::from(chrono) >> (TCP_CHRONO_TYPE_SHIFT.load() & 7) & mask;
         (*into).segs_in = fields.get(&TCP_SEGS_IN);
+        let data_segs_in: u32 = fields.get(&TCP_DATA_SEGS_IN);
+        (*into).data_segs_in = data_segs_in as u8;
         (*into).segs_out = fields.get(&TCP_SEGS_OUT);
         (*into).last_sent = fields.get(&TCP_LAST_SENT);
         (*into).last_received = fields.get(&TCP_LAST_RECEIVED);

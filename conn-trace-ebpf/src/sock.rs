@@ -18,8 +18,8 @@ use crate::fields::{
     INET_LOCAL_PORT, NET_INUM, SIGNAL_EXIT_CODE, SOCK_BOUND_IF, SOCK_BOUND_PORT, SOCK_COOKIE,
     SOCK_ERR, SOCK_FAMILY, SOCK_LOCAL_V4, SOCK_LOCAL_V6, SOCK_NET, SOCK_PEER_PORT, SOCK_PEER_V4,
     SOCK_PEER_V6, SOCK_PROTOCOL, SOCK_SHUTDOWN, SOCK_STATE, SOCK_TYPE, SOCK_UID,
-    SUBFLOW_CONNECTION, TASK_COMM, TASK_FLAGS, TASK_GROUP_LEADER, TASK_SIGNAL, TCP_IS_MPTCP,
-    ULP_DATA,
+    SUBFLOW_CONNECTION, TASK_COMM, TASK_FLAGS, TASK_GROUP_LEADER, TASK_SIGNAL, TCP_DATA_SEGS_IN,
+    TCP_IS_MPTCP, ULP_DATA,
 };
 
 pub(crate) const AF_INET: u16 = 2;
@@ -29,6 +29,7 @@ const IPPROTO_MPTCP: u16 = 262;
 const SOCK_STREAM: u16 = 1;
 /// include/net/sock.h
 const RCV_SHUTDOWN: u8 = 1;
+const SEND_SHUTDOWN: u8 = 2;
 
 /// include/linux/sched.h
 const PF_EXITING: u32 = 0x4;
@@ -231,11 +232,18 @@ impl Tcp {
         })
     }
 
-    /// Whether this end takes no more data.
+    /// Whether this end takes no more data, and whether its program sends no more.
     #[inline(always)]
-    pub(crate) fn is_shut_for_receiving(self) -> bool {
+    pub(crate) fn is_shut(self) -> (bool, bool) {
         let shutdown: u8 = self.fields.get(&SOCK_SHUTDOWN);
-        shutdown & RCV_SHUTDOWN != 0
+        (shutdown & RCV_SHUTDOWN != 0, shutdown & SEND_SHUTDOWN != 0)
+    }
+
+    /// Segments received with data, modulo 256.
+    #[inline(always)]
+    pub(crate) fn data_segs_in(self) -> u8 {
+        let segments: u32 = self.fields.get(&TCP_DATA_SEGS_IN);
+        segments as u8
     }
 
     /// Whether the socket carries a part of an MPTCP connection and is no application's.

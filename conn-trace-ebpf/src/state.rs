@@ -12,13 +12,13 @@ use conn_trace_common::{
     table::{
         CAUSE_ABORTED, CAUSE_CANCELLED, CAUSE_ERROR, CAUSE_KILLED, CAUSE_LOCAL_FIN,
         CAUSE_LOCAL_RESET, CAUSE_PEER_FIN, CAUSE_PEER_RESET, CAUSE_REFUSED, CAUSE_TIMEOUT,
-        CAUSE_UNKNOWN, CAUSE_UNREACHABLE, FLAG_ACTIVE_OPEN, FLAG_BASED, FLAG_OUT_FINAL,
+        CAUSE_UNKNOWN, CAUSE_UNREACHABLE, ColdEntry, FLAG_ACTIVE_OPEN, FLAG_BASED, FLAG_OUT_FINAL,
         ORIGIN_OPENED,
     },
 };
 
 use crate::{
-    bytes::{Both, Received, Sent, sent_once},
+    bytes::{Both, Received, Sent, has_fin, sent_once},
     lifecycle, mptcp,
     nested::{self, Hook, has_passed, passed},
     open::{accepted, adopt, boot_ns, connecting, set_bases},
@@ -194,6 +194,9 @@ fn step(tcp: Tcp, slot: Slot, new: u8) {
     }
     // SAFETY: the slot's cold entry; the socket is locked.
     unsafe {
+        if new == FIN_WAIT1 {
+            (*cold).data_segs_at_fin = tcp.data_segs_in();
+        }
         if (*cold).cause == CAUSE_UNKNOWN {
             (*cold).cause = match new {
                 // This end's FIN is queued in a call of its own process.
@@ -246,16 +249,27 @@ fn close(tcp: Tcp, slot: Slot, old: u8) {
         }
         (*cold).closed_ns = boot_ns();
         (*cold).error = error;
-        (*cold).cause = cause(tcp, old, error, (*cold).cause);
+        (*cold).cause = cause(tcp, old, error, cold);
     }
     slot.set_state(CLOSE);
     count(stats::CLOSED);
 }
 
 /// Why a connection ended, from the state it left, `sk_err` and the first FIN.
+///
+/// # Safety
+/// `cold` must be the entry of the socket, which is locked.
 #[inline(always)]
-fn cause(tcp: Tcp, old: u8, error: u16, first_fin: u8) -> u8 {
-    match error {
+unsafe fn cause(tcp: Tcp, old: u8, error: u16, cold: *const ColdEntry) -> u8 {
+    // SAFETY: the caller's promise.
+    let (first_fin, data_segs_at_fin) = unsafe { ((*cold).cause, (*cold).data_segs_at_fin) };
+    if is_finished(tcp, old) {
+        return first_fin;
+    }
+    let (takes_no_more, sends_no_more) = tcp.is_shut();
+    // Without a FIN of this end, only close() sets SEND_SHUTDOWN before the change to CLOSE.
+    let is_closed = sends_no_more && matches!(old, ESTABLISHED | CLOSE_WAIT);
+    match if is_closed { 0 } else { error } {
         // No SYN was sent: connect() itself failed, for want of a local port for instance.
         0 if old == SYN_SENT && Sent::of(&tcp.fields).unacked() == 0 => CAUSE_UNKNOWN,
         // A call of this end's process that sent no FIN, or nothing more after a FIN.
@@ -265,10 +279,28 @@ fn cause(tcp: Tcp, old: u8, error: u16, first_fin: u8) -> u8 {
             ESTABLISHED | CLOSE_WAIT => CAUSE_LOCAL_RESET,
             _ => first_fin,
         },
-        // tcp_reset() is also what the kernel does to a socket of its own that data arrives for
-        // after both directions were shut: that is still the end which this end chose.
-        104 if matches!(old, FIN_WAIT1 | FIN_WAIT2) && tcp.is_shut_for_receiving() => first_fin,
+        // After both directions were shut, a reset that loses nothing is not why this end ended.
+        104 if takes_no_more && old == FIN_WAIT2 => first_fin,
+        // Nor is one by its own kernel: tcp_rcv_state_process() resets a socket that data arrives
+        // for then. tcp_segs_in() has counted the segment, unless it waited for the lock already.
+        104 if takes_no_more
+            && old == FIN_WAIT1
+            && (Sent::of(&tcp.fields).unacked() <= 1 || tcp.data_segs_in() != data_segs_at_fin) =>
+        {
+            first_fin
+        }
         _ => cause_of_error(error),
+    }
+}
+
+/// Whether both FINs have arrived. An error that the
+/// program was told of (`IP_RECVERR`) and did not ask for may then still be in `sk_err`.
+#[inline(always)]
+fn is_finished(tcp: Tcp, old: u8) -> bool {
+    match old {
+        FIN_WAIT2 => has_fin(&tcp.fields),
+        CLOSING | LAST_ACK => Sent::of(&tcp.fields).unacked() == 0,
+        _ => false,
     }
 }
 

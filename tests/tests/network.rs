@@ -173,6 +173,9 @@ fn link_that_breaks_and_is_mended_changes_no_counts() {
     let agent = Agent::start();
     let (mut client, mut server) = link.pair();
     exchange(&mut client, &mut server);
+    // With the last acknowledgement, which may be delayed.
+    at_rest(&agent, &link.near, &client);
+    at_rest(&agent, &link.far, &server);
     link.cut();
     client.send(3000);
     server.send(2000);

@@ -3,6 +3,7 @@
 mod archive;
 mod cpio;
 mod download;
+mod emulator;
 mod guest;
 mod image;
 pub(crate) mod kernels;

@@ -1,6 +1,6 @@
 //! One direction is closed before the other.
 
-use std::net::Shutdown;
+use std::{net::Shutdown, time::Duration};
 
 use conn_trace_tests::{agent::Agent, connz::Losses, held::Held, wait::eventually_equal};
 
@@ -124,6 +124,19 @@ fn data_for_an_end_that_closed_both_directions_is_refused() {
     // The end that did so ended by its own FIN; the other one lost what it sent.
     client.close().closed(&agent, "local_fin");
     server.close().closed(&agent, "peer_reset");
+}
+
+#[test]
+fn reset_that_loses_nothing_of_an_end_that_closed_is_not_its_end() {
+    let agent = Agent::start();
+    let (client, mut server) = exchanged();
+    client.socket.shutdown(Shutdown::Both).expect("a shutdown");
+    assert_eq!(server.receive_to_end(), 0);
+    client.wait_for_state(&agent, "FIN_WAIT2");
+    let zero = Some(Duration::ZERO);
+    server.socket.set_linger(zero).expect("an option");
+    server.close().closed(&agent, "local_reset");
+    client.close().closed(&agent, "local_fin");
 }
 
 #[test]

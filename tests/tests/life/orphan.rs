@@ -65,6 +65,19 @@ fn orphan_whose_peer_refuses_the_rest_is_reset() {
 }
 
 #[test]
+fn orphan_that_is_sent_data_ends_itself() {
+    let agent = Agent::start();
+    let (client, mut server) = filled();
+    let client = client.close();
+    assert_stuck(&agent, &client, &server);
+    // Nobody is there to read it, so the kernel answers with a reset.
+    server.send(5);
+    let row = client.closed(&agent, "local_fin");
+    assert!(row.pending_bytes > 0, "{row:#?}");
+    server.close_when_reset(&agent);
+}
+
+#[test]
 fn orphan_whose_peer_never_reads_times_out() {
     let agent = Agent::start();
     let (client, mut server) = filled();

@@ -172,12 +172,9 @@ fn host_that_is_gone_from_the_network_is_unreachable() {
     server.wait_for_state(&agent, "ESTABLISHED");
 }
 
-#[test]
-fn error_that_passed_is_not_the_end() {
-    let test = "error_that_passed_is_not_the_end";
-    let Some(link) = Link::new("passed") else {
-        return skip(test, NO_NAMESPACE);
-    };
+/// A connection whose client was told that its peer is unreachable, which has passed.
+#[track_caller]
+fn told_in_vain(link: &Link, agent: &Agent) -> (Held, Held) {
     // The far host is a router that the server's address comes and goes behind.
     let server_address = "198.19.1.1";
     let far = &link.far;
@@ -187,7 +184,6 @@ fn error_that_passed_is_not_the_end() {
         link.near
             .ip(&format!("route add {server_address} via {}", far.address))
     );
-    let agent = Agent::start();
     let address = (server_address, 0);
     let listener = far
         .namespace
@@ -208,9 +204,48 @@ fn error_that_passed_is_not_the_end() {
     assert!(far.ip("route del unreachable 198.19.1.1"));
     assert!(far.ip("addr add 198.19.1.1/32 dev lo"));
     server.receive(1000);
-    client.open(&agent);
+    client.open(agent);
+    (client, server)
+}
+
+#[test]
+fn error_that_passed_is_not_the_end() {
+    let test = "error_that_passed_is_not_the_end";
+    let Some(link) = Link::new("passed") else {
+        return skip(test, NO_NAMESPACE);
+    };
+    let agent = Agent::start();
+    let (client, mut server) = told_in_vain(&link, &agent);
     let client = client.close();
     assert_eq!(server.receive_to_end(), 0);
     server.close().closed(&agent, "peer_fin");
     client.closed(&agent, "local_fin");
+}
+
+#[test]
+fn error_that_passed_is_not_why_the_peer_ended() {
+    let test = "error_that_passed_is_not_why_the_peer_ended";
+    let Some(link) = Link::new("peers") else {
+        return skip(test, NO_NAMESPACE);
+    };
+    let agent = Agent::start();
+    let (client, server) = told_in_vain(&link, &agent);
+    let server = server.close();
+    client.wait_for_state(&agent, "CLOSE_WAIT");
+    client.close().closed(&agent, "peer_fin");
+    server.closed(&agent, "local_fin");
+}
+
+#[test]
+fn error_that_passed_is_not_why_unread_data_was_lost() {
+    let test = "error_that_passed_is_not_why_unread_data_was_lost";
+    let Some(link) = Link::new("unread") else {
+        return skip(test, NO_NAMESPACE);
+    };
+    let agent = Agent::start();
+    let (client, mut server) = told_in_vain(&link, &agent);
+    server.send(5);
+    eventually_equal("unread bytes", &5, || client.open(&agent).recv_queue_bytes);
+    client.close().closed(&agent, "local_reset");
+    server.close().closed(&agent, "peer_reset");
 }

@@ -14,7 +14,7 @@ pub(super) struct Package {
     pub(super) service: Option<&'static str>,
 }
 
-const PACKAGES: [Package; 19] = [
+const PACKAGES: [Package; 18] = [
     Package::library(LLVM, Need::Build),
     Package::library("libzstd-dev", Need::Build),
     Package::library("zlib1g-dev", Need::Build),
@@ -28,7 +28,6 @@ const PACKAGES: [Package; 19] = [
     Package::program("jq", "jq", Need::Test),
     Package::server("nats-server", "nats-server", Need::Test),
     Package::server("nginx-light", "nginx", Need::Test),
-    Package::program("qemu-system-x86", "qemu-system-x86_64", Need::Test),
     Package::server("redis-server", "redis-server", Need::Test),
     Package::program("redis-tools", "redis-cli", Need::Test),
     Package::program("wrk", "wrk", Need::Test),

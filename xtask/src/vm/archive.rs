@@ -26,45 +26,66 @@ pub(super) fn obtain(
     patterns: &[&str],
     update: bool,
 ) -> Result<PathBuf> {
-    ensure!(
-        ARCH == "x86_64",
-        "these kernels are for x86_64, and this machine is {ARCH}"
-    );
-    ensure!(
-        process::find_program("apt-get").is_some(),
-        "this system has no apt-get to fetch kernels with"
-    );
-    let apt = Apt {
-        directory: directory.join("apt"),
-    };
-    if update || !apt.has_index(suites) {
-        apt.update(suites)?;
-    }
-    let packages = directory.join("packages");
-    fs::create_dir_all(&packages).context("cannot make a directory")?;
+    let apt = Apt::with_index(directory, suites, update)?;
     let mut files = Vec::new();
     for pattern in patterns {
-        let package = apt.newest(pattern)?;
-        let file = packages.join(&package.file);
-        if !file.exists() || tree::sha256(&file)? != package.sha256 {
-            apt.download(&package, &packages)?;
-            ensure!(
-                tree::sha256(&file)? == package.sha256,
-                "{} has not the hash that the index says",
-                file.display()
-            );
+        let wanted = apt.newest(pattern)?;
+        let package = apt.where_is(&wanted)?;
+        if !package.is_in(&apt.packages())? {
+            process::note(&format!("fetching {wanted}"));
+            apt.download(&wanted)?;
         }
-        files.push((file, package.sha256));
+        files.push(package.checked(&apt.packages())?);
     }
     tree::unpacked(directory, &files)
 }
 
+/// Like [`obtain`], for a program with all that it depends on, its C library included.
+pub(super) fn obtain_program(
+    directory: &Path,
+    suite: &str,
+    name: &str,
+    update: bool,
+) -> Result<PathBuf> {
+    let apt = Apt::with_index(directory, &[suite], update)?;
+    let all = apt.with_dependencies(name)?;
+    for package in &all {
+        if !package.is_in(&apt.packages())? {
+            process::note(&format!("fetching {name} with {} packages", all.len()));
+            apt.download_with_dependencies(name)?;
+            break;
+        }
+    }
+    let files = all
+        .into_iter()
+        .map(|package| package.checked(&apt.packages()))
+        .collect::<Result<Vec<_>>>()?;
+    tree::unpacked(directory, &files)
+}
+
+/// A package's file and what it is to contain.
 #[derive(Debug, PartialEq, Eq)]
 struct Package {
-    name: String,
-    version: String,
     file: String,
     sha256: String,
+}
+
+impl Package {
+    fn is_in(&self, directory: &Path) -> Result<bool> {
+        let file = directory.join(&self.file);
+        Ok(file.exists() && tree::sha256(&file)? == self.sha256)
+    }
+
+    /// Path and hash of the file that is there now.
+    fn checked(self, directory: &Path) -> Result<(PathBuf, String)> {
+        let file = directory.join(&self.file);
+        ensure!(
+            self.is_in(directory)?,
+            "{} has not the hash that the index says",
+            file.display()
+        );
+        Ok((file, self.sha256))
+    }
 }
 
 /// apt with its state below this directory; the rest of the machine's settings hold.
@@ -73,6 +94,33 @@ struct Apt {
 }
 
 impl Apt {
+    /// With the newest index of these suites, or without `update` with the one that is here.
+    fn with_index(directory: &Path, suites: &[&str], update: bool) -> Result<Self> {
+        ensure!(
+            ARCH == "x86_64",
+            "these packages are for x86_64, and this machine is {ARCH}"
+        );
+        ensure!(
+            process::find_program("apt-get").is_some(),
+            "this system has no apt-get to fetch packages of Debian's with"
+        );
+        let apt = Self {
+            directory: directory.join("apt"),
+        };
+        for directory in ["state/lists/partial", "cache", "packages/partial"] {
+            fs::create_dir_all(apt.directory.join(directory)).context("cannot make a directory")?;
+        }
+        if update || !apt.has_index(suites) {
+            apt.update(suites)?;
+        }
+        Ok(apt)
+    }
+
+    /// Where the packages are fetched to.
+    fn packages(&self) -> PathBuf {
+        self.directory.join("packages")
+    }
+
     fn command(&self, program: &str, task: &str) -> Command {
         let mut command = Command::new(program);
         command.arg(task);
@@ -81,6 +129,7 @@ impl Apt {
             ("Dir::State", format!("{directory}/state")),
             ("Dir::State::status", "/dev/null".to_owned()),
             ("Dir::Cache", format!("{directory}/cache")),
+            ("Dir::Cache::archives", format!("{directory}/packages")),
             ("Dir::Etc::SourceList", format!("{directory}/sources.list")),
             ("Dir::Etc::SourceParts", "-".to_owned()),
             // The user `_apt` may not come into the checkout.
@@ -109,10 +158,6 @@ impl Apt {
 
     fn update(&self, suites: &[&str]) -> Result<()> {
         let mirror = Mirror::of_this_machine()?;
-        for directory in ["state/lists/partial", "cache/archives/partial"] {
-            fs::create_dir_all(self.directory.join(directory))
-                .context("cannot make a directory")?;
-        }
         let sources: String = suites
             .iter()
             .map(|suite| {
@@ -130,7 +175,8 @@ impl Apt {
         fs::write(self.stamp(), suites.join(" ")).context("cannot write")
     }
 
-    fn newest(&self, pattern: &str) -> Result<Package> {
+    /// The newest package with such a name, as `name=version`.
+    fn newest(&self, pattern: &str) -> Result<String> {
         let (prefix, _) = pattern.split_once('*').unwrap_or((pattern, ""));
         let names = process::stdout_of(self.command("apt-cache", "pkgnames").arg(prefix))?;
         let names: Vec<_> = names
@@ -148,30 +194,46 @@ impl Apt {
             }
         }
         let (name, version) = newest.with_context(|| format!("no version of {pattern}"))?;
-        let wanted = format!("{name}={version}");
-        let uri = process::stdout_of(
-            self.command("apt-get", "download")
-                .args(["--print-uris", &wanted]),
-        )?;
-        let (file, sha256) = uri_line(&uri)
-            .with_context(|| format!("apt-get does not say where {wanted} is: {uri}"))?;
-        Ok(Package {
-            name: name.to_owned(),
-            version: version.to_owned(),
-            file: file.to_owned(),
-            sha256: sha256.to_owned(),
-        })
+        Ok(format!("{name}={version}"))
     }
 
-    fn download(&self, package: &Package, into: &Path) -> Result<()> {
-        process::note(&format!("fetching {} {}", package.name, package.version));
+    fn where_is(&self, wanted: &str) -> Result<Package> {
+        let mut download = self.command("apt-get", "download");
+        let said = process::stdout_of(download.args(["--print-uris", wanted]))?;
+        uri_line(&said).with_context(|| format!("apt-get does not say where {wanted} is: {said}"))
+    }
+
+    fn download(&self, wanted: &str) -> Result<()> {
         let mut download = self.command("apt-get", "download");
         download
-            .arg("-q")
-            .arg(format!("{}={}", package.name, package.version))
-            .current_dir(into)
+            .args(["-q", wanted])
+            .current_dir(self.packages())
             .stdout(Stdio::null());
-        process::run(&mut download).with_context(|| format!("cannot fetch {}", package.name))
+        process::run(&mut download).with_context(|| format!("cannot fetch {wanted}"))
+    }
+
+    /// Nothing counts as installed for this apt, so that these are all.
+    fn install(&self, name: &str) -> Command {
+        let mut install = self.command("apt-get", "install");
+        install.args(["-q", "-y", "--no-install-recommends", name]);
+        install
+    }
+
+    fn with_dependencies(&self, name: &str) -> Result<Vec<Package>> {
+        let said = process::stdout_of(self.install(name).arg("--print-uris"))?;
+        let all: Vec<_> = said
+            .lines()
+            .filter(|line| line.starts_with('\''))
+            .map(|line| uri_line(line).with_context(|| format!("apt-get says: {line}")))
+            .collect::<Result<_>>()?;
+        ensure!(!all.is_empty(), "apt-get does not say where {name} is");
+        Ok(all)
+    }
+
+    fn download_with_dependencies(&self, name: &str) -> Result<()> {
+        let mut install = self.install(name);
+        install.arg("--download-only").stdout(Stdio::null());
+        process::run(&mut install).with_context(|| format!("cannot fetch {name}"))
     }
 }
 
@@ -191,11 +253,12 @@ fn is_newer(version: &str, other: &str) -> bool {
 }
 
 /// `'URI' FILE SIZE SHA256:HASH`
-fn uri_line(line: &str) -> Option<(&str, &str)> {
+fn uri_line(line: &str) -> Option<Package> {
     let mut words = line.trim().rsplit(' ');
-    let hash = words.next()?.strip_prefix("SHA256:")?;
+    let sha256 = words.next()?.strip_prefix("SHA256:")?.to_owned();
     let _size = words.next()?;
-    (hash.len() == 64).then_some((words.next()?, hash))
+    let file = words.next()?.to_owned();
+    (sha256.len() == 64).then_some(Package { file, sha256 })
 }
 
 /// Whether `name` is `pattern`, in which each `*` stands for any characters.
@@ -251,7 +314,11 @@ mod tests {
         let line = format!(
             "'http://deb.debian.org/debian/pool/a_1%3a2.deb' a_1%3a2_amd64.deb 12 SHA256:{hash}\n"
         );
-        assert_eq!(uri_line(&line), Some(("a_1%3a2_amd64.deb", hash.as_str())));
+        let package = Package {
+            file: "a_1%3a2_amd64.deb".to_owned(),
+            sha256: hash,
+        };
+        assert_eq!(uri_line(&line), Some(package));
         assert_eq!(uri_line("'http://x/a.deb' a.deb 12 MD5Sum:00"), None);
         assert_eq!(uri_line(""), None);
     }

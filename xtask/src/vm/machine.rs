@@ -9,11 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use serde_json::{Value, json};
 
 use super::{
     End, Ran, Run,
+    emulator::Emulator,
     guest::{self, Check, Report},
     image::{self, Base},
     kernels::{Expected, Kernel},
@@ -72,7 +73,14 @@ impl<'a> Host<'a> {
         let Some(first) = files.iter().flatten().next() else {
             return Ok(kernels.iter().zip(files).map(unavailable).collect());
         };
-        let accelerator = Accelerator::find(&first.image, &self.directory);
+        let emulator = match Emulator::obtain(self.workspace, update) {
+            Ok(emulator) => emulator,
+            Err(error) => {
+                let without = |kernel| unavailable((kernel, Err(anyhow!("{error:#}"))));
+                return Ok(kernels.iter().map(without).collect());
+            }
+        };
+        let accelerator = Accelerator::find(&emulator, &first.image, &self.directory);
         process::step(match accelerator {
             Accelerator::Kvm => "starting virtual machines, with KVM",
             Accelerator::Tcg => "starting virtual machines, emulated: KVM does not work here",
@@ -88,7 +96,7 @@ impl<'a> Host<'a> {
                             break;
                         };
                         let run = match files {
-                            Ok(files) => self.try_one(kernel, &files, accelerator),
+                            Ok(files) => self.try_one(kernel, &files, &emulator, accelerator),
                             Err(_) => Ok(unavailable((kernel, files))),
                         };
                         if let Ok(mut ended) = ended.lock() {
@@ -103,7 +111,13 @@ impl<'a> Host<'a> {
         ended.into_iter().map(|(_, run)| run).collect()
     }
 
-    fn try_one(&self, kernel: &Kernel, files: &Files, accelerator: Accelerator) -> Result<Run> {
+    fn try_one(
+        &self,
+        kernel: &Kernel,
+        files: &Files,
+        emulator: &Emulator,
+        accelerator: Accelerator,
+    ) -> Result<Run> {
         let name = &kernel.name;
         let start = Instant::now();
         let modules = match &files.modules {
@@ -125,7 +139,8 @@ impl<'a> Host<'a> {
         let mut written = File::create(&log).context("cannot write a log")?;
         let mut report = Report::new(kernel.expected);
         let mut boot = None;
-        let mut machine = Machine::start(accelerator, &files.image, Some(&root), &console)?;
+        let mut machine =
+            Machine::start(emulator, accelerator, &files.image, Some(&root), &console)?;
         let result = machine.follow(|line| {
             // The log is for people; the results do not depend on it.
             let _ = writeln!(written, "{line}");

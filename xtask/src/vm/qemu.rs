@@ -12,6 +12,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
+use super::emulator::Emulator;
+
 /// What the guest's memory has to hold: its root file system, up to 100,000 connections.
 const MEMORY: &str = "2048M";
 /// Tests need two processors for what happens at the same time.
@@ -35,13 +37,13 @@ pub(super) enum Accelerator {
 
 impl Accelerator {
     /// KVM where it works: the device may be there and not for us, or not able to run a kernel.
-    pub(super) fn find(image: &Path, directory: &Path) -> Self {
+    pub(super) fn find(emulator: &Emulator, image: &Path, directory: &Path) -> Self {
         let is_open = OpenOptions::new()
             .read(true)
             .write(true)
             .open("/dev/kvm")
             .is_ok();
-        if is_open && boots(image, directory) {
+        if is_open && boots(emulator, image, directory) {
             Self::Kvm
         } else {
             Self::Tcg
@@ -57,10 +59,10 @@ impl Accelerator {
 }
 
 /// Whether a kernel without any root file system comes as far as missing it.
-fn boots(image: &Path, directory: &Path) -> bool {
+fn boots(emulator: &Emulator, image: &Path, directory: &Path) -> bool {
     const BOOT: Duration = Duration::from_secs(15);
     let console = directory.join("kvm.log");
-    let Ok(mut machine) = Machine::start(Accelerator::Kvm, image, None, &console) else {
+    let Ok(mut machine) = Machine::start(emulator, Accelerator::Kvm, image, None, &console) else {
         return false;
     };
     let deadline = Instant::now() + BOOT;
@@ -91,6 +93,7 @@ pub(super) struct Machine {
 impl Machine {
     /// Boots a kernel. `console` gets what the kernel says.
     pub(super) fn start(
+        emulator: &Emulator,
         accelerator: Accelerator,
         image: &Path,
         root: Option<&Path>,
@@ -100,8 +103,9 @@ impl Machine {
         fs::write(console, "").with_context(|| format!("cannot write {}", console.display()))?;
         // QEMU dies with the thread that starts it, however that ends.
         let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]);
+        emulator.add_to(&mut command);
         command
-            .args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
             .args(["-accel", accelerator.name(), "-cpu", "max"])
             .args(["-smp", PROCESSORS, "-m", MEMORY])
             .args([

@@ -13,8 +13,10 @@ use crate::process;
 
 /// The directory below `directory` that these packages, each with its hash, are unpacked in.
 pub(super) fn unpacked(directory: &Path, packages: &[(PathBuf, String)]) -> Result<PathBuf> {
-    let hashes: String = packages.iter().map(|(_, sha256)| &sha256[..8]).collect();
-    let tree = directory.join(format!("tree-{hashes}"));
+    let hashes: Vec<_> = packages.iter().map(|(_, sha256)| sha256.as_str()).collect();
+    let list = directory.join("packages.sha256");
+    fs::write(&list, hashes.join("\n")).context("cannot write")?;
+    let tree = directory.join(format!("tree-{}", &sha256(&list)?[..16]));
     if tree.exists() {
         return Ok(tree);
     }

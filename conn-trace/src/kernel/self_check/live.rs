@@ -212,31 +212,32 @@ impl Truth {
 
 impl Reading {
     /// What is equal: the global, its field, what was sampled, and what `TCP_INFO` says.
-    fn figures(&self) -> [(&'static str, &'static str, u64, u64); 12] {
+    fn figures(&self) -> [(&'static str, &'static str, u64, u64); 13] {
         let (ours, kernel) = (&self.sample, &self.after);
         macro_rules! figures {
-            ($($global:literal $field:literal $found:expr => $expected:ident;)*) => {
+            ($($global:literal $field:literal $found:expr => $expected:expr;)*) => {
                 [$((
                     $global,
                     concat!("tcp_sock.", $field),
                     u64::from($found),
-                    u64::from(kernel.$expected),
+                    u64::from($expected),
                 )),*]
             };
         }
         figures! {
-            "TCP_BYTES_ACKED" "bytes_acked" ours.bytes_acked => bytes_acked;
-            "TCP_BYTES_RECEIVED" "bytes_received" ours.bytes_received => bytes_received;
-            "TCP_BYTES_RETRANS" "bytes_retrans" ours.bytes_retrans => bytes_retrans;
-            "TCP_SRTT_US" "srtt_us" ours.srtt_us >> 3 => rtt;
-            "TCP_MDEV_US" "mdev_us" ours.mdev_us >> 2 => rttvar;
-            "TCP_RTT_MIN" "rtt_min" ours.min_rtt_us => min_rtt;
-            "TCP_SND_CWND" "snd_cwnd" ours.cwnd => snd_cwnd;
-            "TCP_SND_SSTHRESH" "snd_ssthresh" ours.ssthresh => snd_ssthresh;
-            "TCP_MSS_CACHE" "mss_cache" ours.mss => snd_mss;
-            "TCP_TOTAL_RETRANS" "total_retrans" ours.retrans => total_retrans;
-            "TCP_SEGS_IN" "segs_in" ours.segs_in => segs_in;
-            "TCP_SEGS_OUT" "segs_out" ours.segs_out => segs_out;
+            "TCP_BYTES_ACKED" "bytes_acked" ours.bytes_acked => kernel.bytes_acked;
+            "TCP_BYTES_RECEIVED" "bytes_received" ours.bytes_received => kernel.bytes_received;
+            "TCP_BYTES_RETRANS" "bytes_retrans" ours.bytes_retrans => kernel.bytes_retrans;
+            "TCP_SRTT_US" "srtt_us" ours.srtt_us >> 3 => kernel.rtt;
+            "TCP_MDEV_US" "mdev_us" ours.mdev_us >> 2 => kernel.rttvar;
+            "TCP_RTT_MIN" "rtt_min" ours.min_rtt_us => kernel.min_rtt;
+            "TCP_SND_CWND" "snd_cwnd" ours.cwnd => kernel.snd_cwnd;
+            "TCP_SND_SSTHRESH" "snd_ssthresh" ours.ssthresh => kernel.snd_ssthresh;
+            "TCP_MSS_CACHE" "mss_cache" ours.mss => kernel.snd_mss;
+            "TCP_TOTAL_RETRANS" "total_retrans" ours.retrans => kernel.total_retrans;
+            "TCP_SEGS_IN" "segs_in" ours.segs_in => kernel.segs_in;
+            "TCP_DATA_SEGS_IN" "data_segs_in" ours.data_segs_in => kernel.data_segs_in as u8;
+            "TCP_SEGS_OUT" "segs_out" ours.segs_out => kernel.segs_out;
         }
     }
 

@@ -39,7 +39,8 @@ pub(super) struct TcpInfo {
     pub(super) segs_in: u32,
     notsent_bytes: u32,
     pub(super) min_rtt: u32,
-    data_segs: [u32; 2],
+    pub(super) data_segs_in: u32,
+    data_segs_out: u32,
     pub(super) delivery_rate: u64,
     /// In µs; grows with the time while data is in flight.
     pub(super) busy_time: u64,
