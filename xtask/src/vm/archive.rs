@@ -134,6 +134,8 @@ impl Apt {
             ("Dir::Etc::SourceParts", "-".to_owned()),
             // The user `_apt` may not come into the checkout.
             ("APT::Sandbox::User", String::new()),
+            // What `--print-uris` says.
+            ("Acquire::ForceHash", "SHA256".to_owned()),
             ("Acquire::Languages", "none".to_owned()),
             (
                 "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled",

@@ -18,6 +18,8 @@ use conn_trace_tests::{
 use nix::{errno::Errno, sys::socket::MsgFlags};
 use socket2::Socket;
 
+use crate::wait::uninterrupted;
+
 pub(crate) struct Connection {
     pub(crate) socket: Socket,
     pub(crate) counts: Counts,
@@ -79,7 +81,8 @@ impl Connection {
         let mut buffer = vec![0; size(chunk)];
         let mut left = bytes;
         while left > 0 {
-            let received = self.socket.read(&mut buffer[..size(left.min(chunk))])?;
+            let part = &mut buffer[..size(left.min(chunk))];
+            let received = uninterrupted(|| self.socket.read(part))?;
             if received == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
@@ -92,7 +95,7 @@ impl Connection {
     pub(crate) fn receive_to_end(&mut self) -> io::Result<()> {
         let mut buffer = [0; 65536];
         loop {
-            let received = self.socket.read(&mut buffer)?;
+            let received = uninterrupted(|| self.socket.read(&mut buffer))?;
             if received == 0 {
                 return Ok(());
             }
@@ -123,7 +126,7 @@ impl Connection {
     pub(crate) fn peek(&self, bytes: u64) -> io::Result<u64> {
         let mut buffer = vec![MaybeUninit::uninit(); size(bytes)];
         let flags = (MsgFlags::MSG_PEEK | MsgFlags::MSG_WAITALL).bits();
-        Ok(self.socket.recv_with_flags(&mut buffer, flags)? as u64)
+        Ok(uninterrupted(|| self.socket.recv_with_flags(&mut buffer, flags))? as u64)
     }
 
     pub(crate) fn receive_nothing(&mut self) -> io::Result<()> {
@@ -152,7 +155,7 @@ impl Connection {
 
     pub(crate) fn send_until_error(&mut self) -> io::Result<()> {
         loop {
-            let sent = self.socket.send(b"x")?;
+            let sent = uninterrupted(|| self.socket.send(b"x"))?;
             self.sent(sent);
         }
     }

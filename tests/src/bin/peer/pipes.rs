@@ -6,6 +6,7 @@
 use std::{
     fs::File,
     io::{self, IoSlice, PipeReader, PipeWriter, Read, Seek, Write},
+    os::fd::AsFd,
 };
 
 use nix::{
@@ -13,7 +14,10 @@ use nix::{
     sys::sendfile::sendfile,
 };
 
-use crate::connection::{Connection, size};
+use crate::{
+    connection::{Connection, size},
+    wait::uninterrupted,
+};
 
 /// What a pipe holds unless asked otherwise (pipe(7)).
 const PIPE_BYTES: u64 = 65536;
@@ -28,7 +32,7 @@ pub(crate) fn send_file(end: &mut Connection, bytes: u64) -> io::Result<()> {
     file.rewind()?;
     let mut left = bytes;
     while left > 0 {
-        let sent = sendfile(&end.socket, &file, None, size(left))?;
+        let sent = uninterrupted(|| Ok(sendfile(&end.socket, &file, None, size(left))?))?;
         end.sent(sent);
         left -= sent as u64;
     }
@@ -49,8 +53,7 @@ pub(crate) fn send_from_pipe(
         let mut filled = fill(&mut pipes, &aligned[..aligned.len().min(size(left))])?;
         left -= filled as u64;
         while filled > 0 {
-            let flags = SpliceFFlags::empty();
-            let sent = splice(&pipes.reader, None, &end.socket, None, filled, flags)?;
+            let sent = move_part(&pipes.reader, &end.socket, filled)?;
             end.sent(sent);
             filled -= sent;
         }
@@ -109,8 +112,7 @@ pub(crate) fn receive_into_pipe(end: &mut Connection, bytes: u64) -> io::Result<
     let mut left = bytes;
     while left > 0 {
         let most = size(left.min(PIPE_BYTES));
-        let flags = SpliceFFlags::empty();
-        let moved = splice(&end.socket, None, &pipes.writer, None, most, flags)?;
+        let moved = move_part(&end.socket, &pipes.writer, most)?;
         if moved == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -121,22 +123,27 @@ pub(crate) fn receive_into_pipe(end: &mut Connection, bytes: u64) -> io::Result<
     Ok(())
 }
 
+/// One call of `splice`.
+fn move_part(from: &impl AsFd, to: &impl AsFd, most: usize) -> io::Result<usize> {
+    let flags = SpliceFFlags::empty();
+    uninterrupted(|| Ok(splice(from, None, to, None, most, flags)?))
+}
+
 /// Moves what arrives at one connection to another one, through a pipe. Only the calls that put
 /// something into the second connection are counted.
 pub(crate) fn forward(from: &mut Connection, to: &mut Connection, bytes: u64) -> io::Result<()> {
     let pipes = Pipes::new()?;
-    let flags = SpliceFFlags::empty();
     let mut left = bytes;
     while left > 0 {
         let most = size(left.min(PIPE_BYTES));
-        let mut moved = splice(&from.socket, None, &pipes.writer, None, most, flags)?;
+        let mut moved = move_part(&from.socket, &pipes.writer, most)?;
         if moved == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         from.counts.in_bytes += moved as u64;
         left -= moved as u64;
         while moved > 0 {
-            let sent = splice(&pipes.reader, None, &to.socket, None, moved, flags)?;
+            let sent = move_part(&pipes.reader, &to.socket, moved)?;
             to.sent(sent);
             moved -= sent;
         }

@@ -20,7 +20,7 @@ use crate::{
     pipes,
     send::NO_OFFSET,
     system, uring,
-    wait::{is_ready, wait_for},
+    wait::{is_ready, uninterrupted, wait_for},
 };
 
 /// Of one call: not a whole number of pages or segments, and other than what is sent at a time.
@@ -90,7 +90,7 @@ impl Connection {
         let mut left = bytes;
         while left > 0 {
             let part = buffer.len().min(size(left));
-            match call(&self.socket, &mut buffer[..part]) {
+            match uninterrupted(|| call(&self.socket, &mut buffer[..part])) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(received) => {
                     self.received(received);
@@ -117,9 +117,10 @@ impl Connection {
             let mut headers = MultiHeaders::<SockaddrIn>::preallocate(buffers.len(), None);
             let flags = MsgFlags::MSG_WAITALL;
             let received: Vec<usize> =
-                recvmmsg(raw(&self.socket), &mut headers, &mut buffers, flags, None)?
-                    .map(|result| result.bytes)
-                    .collect();
+                match recvmmsg(raw(&self.socket), &mut headers, &mut buffers, flags, None) {
+                    Err(Errno::EINTR) => continue,
+                    outcome => outcome?.map(|result| result.bytes).collect(),
+                };
             for message in received {
                 self.received(message);
                 left -= message as u64;

@@ -8,6 +8,7 @@ use std::{
 
 use conn_trace_tests::protocol::Way;
 use nix::{
+    errno::Errno,
     libc::{MSG_DONTWAIT, MSG_MORE, MSG_ZEROCOPY},
     poll::PollFlags,
     sys::socket::{
@@ -20,7 +21,7 @@ use socket2::Socket;
 use crate::{
     connection::{Connection, raw, size},
     pipes, system, uring,
-    wait::{wait_for, wait_for_error},
+    wait::{uninterrupted, wait_for, wait_for_error},
 };
 
 /// Of one call where the way does not say: not a whole number of pages or segments.
@@ -91,7 +92,7 @@ impl Connection {
         let mut left = bytes;
         while left > 0 {
             let part = data.len().min(size(left));
-            let sent = call(&self.socket, &data[..part])?;
+            let sent = uninterrupted(|| call(&self.socket, &data[..part]))?;
             self.sent(sent);
             left -= sent as u64;
         }
@@ -107,16 +108,17 @@ impl Connection {
             let mut headers = MultiHeaders::<SockaddrIn>::preallocate(messages.len(), None);
             let nobody: [Option<SockaddrIn>; 2] = [None, None];
             let control: [ControlMessage<'_>; 0] = [];
-            let sent: Vec<usize> = sendmmsg(
+            let sent: Vec<usize> = match sendmmsg(
                 raw(&self.socket),
                 &mut headers,
                 &messages,
                 nobody,
                 control,
                 MsgFlags::empty(),
-            )?
-            .map(|result| result.bytes)
-            .collect();
+            ) {
+                Err(Errno::EINTR) => continue,
+                outcome => outcome?.map(|result| result.bytes).collect(),
+            };
             for message in sent {
                 self.sent(message);
                 left -= message as u64;
@@ -128,9 +130,10 @@ impl Connection {
     fn send_with_more(&mut self, bytes: u64) -> io::Result<()> {
         let mut left = bytes;
         self.send_parts(bytes, SMALL, |socket, data| {
-            left -= data.len() as u64;
-            let flags = if left > 0 { MSG_MORE } else { 0 };
-            socket.send_with_flags(data, flags)
+            let is_last = left == data.len() as u64;
+            let sent = socket.send_with_flags(data, if is_last { 0 } else { MSG_MORE })?;
+            left -= sent as u64;
+            Ok(sent)
         })
     }
 
@@ -138,8 +141,9 @@ impl Connection {
         system::allow_zero_copy(&self.socket)?;
         let mut calls = 0;
         self.send_parts(bytes, PART, |socket, data| {
+            let sent = socket.send_with_flags(data, MSG_ZEROCOPY)?;
             calls += 1;
-            socket.send_with_flags(data, MSG_ZEROCOPY)
+            Ok(sent)
         })?;
         while calls > 0 {
             calls -= self.completions()?;
@@ -194,7 +198,7 @@ fn send_share(socket: &Socket, share: u64, calls: &AtomicU64) -> io::Result<()> 
     let mut left = share;
     while left > 0 {
         let part = data.len().min(size(left));
-        left -= socket.send(&data[..part])? as u64;
+        left -= uninterrupted(|| socket.send(&data[..part]))? as u64;
         calls.fetch_add(1, Ordering::Relaxed);
     }
     Ok(())

@@ -20,6 +20,7 @@ use crate::{
     connection::{Connection, size},
     pipes::{self, Pipes},
     receive, send,
+    wait::uninterrupted,
 };
 
 const ENTRIES: u32 = 8;
@@ -221,7 +222,7 @@ impl Ring {
             if let Some(completion) = self.ring.completion().next() {
                 return Ok(completion);
             }
-            self.ring.submit_and_wait(1)?;
+            uninterrupted(|| self.ring.submit_and_wait(1))?;
         }
     }
 }

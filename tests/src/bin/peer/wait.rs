@@ -24,5 +24,16 @@ pub(crate) fn wait_for_error(socket: &Socket) -> io::Result<()> {
 /// Whether the socket becomes ready within this time.
 pub(crate) fn is_ready(socket: &Socket, events: PollFlags, within_ms: u16) -> io::Result<bool> {
     let mut asked = [PollFd::new(socket.as_fd(), events)];
-    Ok(poll(&mut asked, PollTimeout::from(within_ms))? > 0)
+    uninterrupted(|| Ok(poll(&mut asked, PollTimeout::from(within_ms))? > 0))
+}
+
+/// Calls once more what was interrupted. Where a socket has a timeout, the kernel does not do that
+/// itself (signal(7)), and work for an io_uring interrupts as a signal does.
+pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
 }
