@@ -222,7 +222,13 @@ impl Apt {
     }
 
     fn with_dependencies(&self, name: &str) -> Result<Vec<Package>> {
-        let said = process::stdout_of(self.install(name).arg("--print-uris"))?;
+        // It names only what is not fetched yet: have it look where nothing is.
+        let nothing = format!(
+            "Dir::Cache::archives={}",
+            self.directory.join("cache").display()
+        );
+        let mut install = self.install(name);
+        let said = process::stdout_of(install.args(["-o", &nothing, "--print-uris"]))?;
         let all: Vec<_> = said
             .lines()
             .filter(|line| line.starts_with('\''))

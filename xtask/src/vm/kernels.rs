@@ -19,7 +19,7 @@ pub(crate) struct Kernel {
 /// When a kernel is tried; each includes the one behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Tried {
-    /// By `cargo xtask test --kernels` too.
+    /// By `cargo xtask test` too.
     Always,
     /// By `cargo xtask vm` for all.
     ByDefault,
@@ -54,7 +54,7 @@ fn all() -> Vec<Kernel> {
     ]
 }
 
-/// Those of `cargo xtask test --kernels`.
+/// Those of `cargo xtask test`.
 pub(crate) fn in_test() -> Vec<Kernel> {
     tried(Tried::Always)
 }

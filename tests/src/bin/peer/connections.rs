@@ -11,6 +11,7 @@ use crate::{
     elsewhere,
     opening::{connect_refused, new_socket},
     pipes, shared, short, system, uring,
+    wait::uninterrupted,
 };
 
 /// More than any test leaves in the queue.
@@ -169,7 +170,10 @@ impl Connections {
 
     fn accept(&mut self, count: u32) -> io::Result<Reply> {
         let sockets: io::Result<Vec<_>> = (0..count)
-            .map(|_| Ok(self.listener()?.accept()?.0))
+            .map(|_| {
+                let listener = self.listener()?;
+                Ok(uninterrupted(|| listener.accept())?.0)
+            })
             .collect();
         self.enter(sockets?)
     }
@@ -179,7 +183,7 @@ impl Connections {
         listener.set_nonblocking(true)?;
         let mut sockets = Vec::new();
         let error = loop {
-            match listener.accept() {
+            match uninterrupted(|| listener.accept()) {
                 Ok((socket, _)) => sockets.push(socket),
                 Err(error) => break error,
             }
