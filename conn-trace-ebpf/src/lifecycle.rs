@@ -9,7 +9,7 @@ use conn_trace_common::{
     stats,
 };
 
-use crate::table::{Slot, count};
+use crate::table::{Slot, count, slot_at};
 
 // The loader sets the size.
 #[map]
@@ -59,13 +59,21 @@ pub(crate) fn established(slot: Slot) {
 /// in the table under a cookie that no socket has, until the agent collects it.
 #[inline(always)]
 pub(crate) fn finish(slot: Slot) {
-    let Some(cold) = slot.cold() else { return };
+    finish_index(slot.index);
+}
+
+/// A global function, as `claim_index` is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn finish_index(index: u32) -> i32 {
+    let Some(slot) = slot_at(index) else { return 0 };
+    let Some(cold) = slot.cold() else { return 0 };
     let Some(mut record) = LIFECYCLE.reserve::<Closed>(0) else {
         // The count comes last: it makes the agent look for what was detached before.
         // SAFETY: the key of an entry whose socket is locked by the caller or gone.
         slot.detach(unsafe { read_volatile(&raw const (*slot.hot).cookie) });
         count(stats::RING_LOST_CLOSED);
-        return;
+        return 0;
     };
     let target = record.as_mut_ptr();
     // SAFETY: the record is reserved for exactly this type; the entries are whole and plain.
@@ -76,4 +84,5 @@ pub(crate) fn finish(slot: Slot) {
     }
     record.submit(u64::from(BPF_RB_NO_WAKEUP));
     slot.release();
+    0
 }

@@ -99,19 +99,35 @@ pub(crate) fn slot_at(index: u32) -> Option<Slot> {
 /// at most one entry is published. If both give way, the socket's next event tries again.
 #[inline(always)]
 pub(crate) fn claim(cookie: u64, is_new: bool) -> Claim {
+    match claim_index(cookie, is_new.into()) {
+        FULL => Claim::Full,
+        PRESENT => Claim::Present,
+        index => slot_at(index).map_or(Claim::Full, Claim::New),
+    }
+}
+
+/// Instead of an index, which is always less.
+const FULL: u32 = u32::MAX;
+const PRESENT: u32 = u32::MAX - 1;
+
+/// A global function, which the verifier looks at once for each program and not once for each way
+/// to it (`do_check_subprogs` in kernel/bpf/verifier.c; since 5.6).
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn claim_index(cookie: u64, is_new: u32) -> u32 {
     if add(stats::USED, 1) >= u64::from(TABLE_CAPACITY.load()) {
         add(stats::USED, u64::MAX);
-        return Claim::Full;
+        return FULL;
     }
     let Some(slot) = claim_free(cookie) else {
         add(stats::USED, u64::MAX);
-        return Claim::Full;
+        return FULL;
     };
-    if !is_new && is_claimed_elsewhere(cookie, slot) {
+    if is_new == 0 && is_claimed_elsewhere(cookie, slot) {
         slot.release();
-        return Claim::Present;
+        return PRESENT;
     }
-    Claim::New(slot)
+    slot.index
 }
 
 #[inline(always)]

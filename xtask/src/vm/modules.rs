@@ -14,15 +14,25 @@ use crate::process;
 
 /// Loaded before the tests, where the kernel does not have them built in: nothing in the guest
 /// loads a module on demand.
-const WANTED: [&str; 13] = [
+const WANTED: [&str; 23] = [
+    "act_mirred",
+    "aesni_intel",
     "af_packet",
     "bridge",
+    "cls_u32",
+    "ctr",
     "dummy",
+    "gcm",
+    "ghash_clmulni_intel",
+    "ifb",
     "inet_diag",
     "ipv6",
     "mptcp_diag",
+    "nfsv4",
     "overlay",
+    "sch_ingress",
     "sch_netem",
+    "sch_tbf",
     "tcp_bbr",
     "tcp_diag",
     "tls",
