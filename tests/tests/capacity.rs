@@ -11,9 +11,20 @@ use conn_trace_tests::{
     wait::{eventually, eventually_equal},
 };
 
-const CAPACITY: u64 = 100;
+/// Connections that the table takes besides those that the host has anyway.
+const ROOM: u64 = 100;
 /// Twice as many ends.
 const PAIRS: u32 = 150;
+/// Of so many other connections none is expected to close meanwhile.
+const FEW: u64 = 10;
+
+/// `--max-connections` for so many more than there are now.
+fn capacity(room: u64) -> u64 {
+    let agent = Agent::start();
+    let used = agent.varz().conn_trace.used;
+    agent.stop();
+    used + room
+}
 
 /// Open rows of both ends of the server's connections, by end.
 fn ours(agent: &Agent, two: &Two) -> HashMap<(SocketAddr, SocketAddr), Row> {
@@ -32,7 +43,8 @@ fn ends(pairs: &[Pair]) -> Vec<End> {
 
 #[test]
 fn connections_beyond_the_capacity_are_counted_and_none_is_evicted() {
-    let agent = Agent::start_with(&["--max-connections", &CAPACITY.to_string()]);
+    let capacity = capacity(ROOM);
+    let agent = Agent::start_with(&["--max-connections", &capacity.to_string()]);
     let mut two = Two::start();
     let others = Others::watch();
     let first = two.open_many(20);
@@ -45,17 +57,17 @@ fn connections_beyond_the_capacity_are_counted_and_none_is_evicted() {
     // Connections of other programs take room and are counted as well.
     let foreign = others.opened(PAIRS);
     let missing = 2 * u64::from(PAIRS) - tracked.len() as u64;
-    assert_eq!(varz.capacity, CAPACITY);
-    if foreign == 0 {
-        assert_eq!(page.total, CAPACITY, "the table is full");
-        assert_eq!(varz.used, CAPACITY);
+    assert_eq!(varz.capacity, capacity);
+    if foreign == 0 && capacity <= ROOM + FEW {
+        assert_eq!(page.total, capacity, "the table is full");
+        assert_eq!(varz.used, capacity);
         assert_eq!(page.untracked, missing);
         assert_eq!(varz.losses.untracked, missing);
     } else {
-        assert!(page.total <= CAPACITY && varz.used <= CAPACITY, "{varz:?}");
+        assert!(page.total <= capacity && varz.used <= capacity, "{varz:?}");
         for untracked in [page.untracked, varz.losses.untracked] {
             assert!(
-                (missing..=missing + foreign).contains(&untracked),
+                untracked >= missing,
                 "{untracked} untracked, {missing} of ours are not shown, {foreign} are foreign"
             );
         }
@@ -137,12 +149,13 @@ fn close(two: &mut Two, pairs: &[Pair]) {
 
 #[test]
 fn agent_starts_where_more_connections_exist_than_it_takes() {
+    let capacity = capacity(ROOM);
     let mut two = Two::start();
     let pairs = two.open_many(PAIRS);
     // It is not healthy, so that is not waited for.
-    let agent = Agent::start_unhealthy(&["--max-connections", &CAPACITY.to_string()]);
+    let agent = Agent::start_unhealthy(&["--max-connections", &capacity.to_string()]);
     let page = agent.connz("self=1&limit=1");
-    assert!(page.total <= CAPACITY, "{page:?}");
+    assert!(page.total <= capacity, "{page:?}");
     let shown = ours(&agent, &two).len() as u64;
     assert!(shown > 0);
     let missing = 2 * u64::from(PAIRS) - shown;
@@ -166,7 +179,8 @@ fn agent_starts_where_more_connections_exist_than_it_takes() {
 
 #[test]
 fn health_is_bad_for_a_minute_after_a_loss_and_good_before() {
-    let agent = Agent::start_with(&["--max-connections", "16"]);
+    let capacity = capacity(16);
+    let agent = Agent::start_with(&["--max-connections", &capacity.to_string()]);
     assert_eq!(agent.get("/healthz").status, 200);
     let mut two = Two::start();
     let _pairs = two.open_many(20);
