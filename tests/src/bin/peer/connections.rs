@@ -61,7 +61,7 @@ impl Connections {
             Command::Reconnect { id, address } => {
                 let socket = &self.get(id)?.socket;
                 rustix::net::connect_unspec(socket)?;
-                socket.connect(&address.into())?;
+                uninterrupted(|| socket.connect(&address.into()))?;
                 self.get(id)?.counts = Counts::default();
                 Ok(Reply::Ends(vec![self.get(id)?.end(id)?]))
             }
