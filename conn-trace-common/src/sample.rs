@@ -72,7 +72,11 @@ pub struct Sample {
     /// Jiffies (modulo 2^32) at which the running chronograph started.
     pub chrono_start: u32,
     /// Running chronograph: 0 none, 1 busy, 2 receive window, 3 send buffer.
-    pub chrono_type: u32,
+    pub chrono_type: u8,
+    /// 1 where no process has the socket any more and none can get it (`SOCK_DEAD`), else 0.
+    pub is_dead: u8,
+    /// Zero.
+    pub reserved: u16,
     /// Segments received.
     pub segs_in: u32,
     /// Segments sent.

@@ -28,6 +28,14 @@ pub(crate) fn has_fin(fields: &impl Fields) -> bool {
     (flags >> (SOCK_DONE_BIT.load() & 63)) & 1 == 1
 }
 
+/// Whether the socket is nobody's any more. One that waits to be accepted has no file either, and
+/// is not dead. (`SOCK_DEAD`, the first of `enum sock_flags` in include/net/sock.h.)
+#[inline(always)]
+pub(crate) fn is_dead(fields: &impl Fields) -> bool {
+    let flags: u64 = fields.get(&SOCK_FLAGS);
+    flags & 1 == 1
+}
+
 impl Received {
     #[inline(always)]
     pub(crate) fn of(fields: &impl Fields) -> Self {

@@ -5,13 +5,16 @@
 //! `tcp_destroy_sock`: a closed entry stays until the agent sees that its socket is gone. There is
 //! no count of the bytes in it on all kernels, so the messages' are added up.
 
+use core::ptr::read_volatile;
+
 use aya_ebpf::EbpfContext;
 use conn_trace_common::{
     fields::MISSING,
     stats,
     table::{
-        CAUSE_CANCELLED, CAUSE_KILLED, CAUSE_LOCAL_FIN, CAUSE_PEER_FIN, CAUSE_UNKNOWN,
-        DIRECTION_IN, DIRECTION_UNKNOWN, FLAG_ACTIVE_OPEN, FLAG_MPTCP, ORIGIN_LATE, ORIGIN_OPENED,
+        CAUSE_CANCELLED, CAUSE_KILLED, CAUSE_LOCAL_FIN, CAUSE_LOCAL_RESET, CAUSE_PEER_FIN,
+        CAUSE_UNKNOWN, DIRECTION_IN, DIRECTION_OUT, DIRECTION_UNKNOWN, FLAG_ACTIVE_OPEN,
+        FLAG_MPTCP, ORIGIN_LATE, ORIGIN_OPENED,
     },
 };
 
@@ -43,6 +46,12 @@ pub(crate) fn on_state(ctx: &impl EbpfContext, socket: Mptcp, old: u8, new: u8) 
                 generation,
             );
         }
+        // Another child of the same listener has the same cookie: see `is_of`.
+        (Some(slot), _) if !is_of(slot, socket) => {
+            if new == ESTABLISHED {
+                count(stats::UNTRACKED);
+            }
+        }
         (Some(slot), ESTABLISHED) => {
             slot.set_state(ESTABLISHED);
             let Some(cold) = slot.cold() else { return };
@@ -53,12 +62,27 @@ pub(crate) fn on_state(ctx: &impl EbpfContext, socket: Mptcp, old: u8, new: u8) 
             }
             lifecycle::established(slot);
         }
+        // A client that there was no room for, or that is older than the hooks.
+        (None, ESTABLISHED) if old == SYN_SENT => {
+            enter(socket, is_new, DIRECTION_OUT, ORIGIN_LATE);
+        }
         // The child of a listener. Its peer's address comes with the subflow.
         (None, ESTABLISHED) => enter(socket, is_new, DIRECTION_IN, ORIGIN_OPENED),
         (Some(slot), CLOSE) => close(socket, slot, old),
         (Some(slot), _) => step(slot, new),
         (None, _) => {}
     }
+}
+
+/// Whether the entry is this socket's. The kernel copies a listener's cookie to each connection
+/// that it accepts for MPTCP (`sk_clone_lock` by way of `mptcp_sk_clone_init` in
+/// net/mptcp/protocol.c; seen in 6.18), if somebody has asked for it, as `ss -M` does. The first of
+/// them has the row then, and the others count as untracked.
+#[inline(always)]
+fn is_of(slot: Slot, socket: Mptcp) -> bool {
+    slot.socket()
+        // SAFETY: an element of the array.
+        .is_some_and(|address| unsafe { read_volatile(address) } == socket.address())
 }
 
 #[inline(always)]
@@ -111,11 +135,26 @@ fn close(socket: Mptcp, slot: Slot, old: u8) {
     // SAFETY: the slot's cold entry; the socket is locked.
     unsafe {
         (*cold).closed_ns = boot_ns();
+        let (_, is_closing) = socket.is_shut();
         if error != 0 {
             (*cold).error = error;
             (*cold).cause = cause_of_error(error);
         } else if old == SYN_SENT && (*cold).cause == CAUSE_UNKNOWN {
             (*cold).cause = CAUSE_CANCELLED;
+        } else if matches!(old, ESTABLISHED | CLOSE_WAIT) {
+            // Without FINs: close() with unread data or a linger time of 0 (mptcp_do_fastclose),
+            // or the end of the subflow, which the socket itself is told of later.
+            (*cold).cause = if is_closing {
+                if Task::current().is_being_killed() {
+                    CAUSE_KILLED
+                } else {
+                    CAUSE_LOCAL_RESET
+                }
+            } else if (*cold).error != 0 {
+                cause_of_error((*cold).error)
+            } else {
+                (*cold).cause
+            };
         }
     }
     slot.set_state(CLOSE);
@@ -126,8 +165,7 @@ fn close(socket: Mptcp, slot: Slot, old: u8) {
 /// why it could not be connected.
 #[inline(always)]
 pub(crate) fn on_subflow(tcp: Tcp, old: u8, new: u8) {
-    let has_failed = old == SYN_SENT && new == CLOSE;
-    if new != SYN_SENT && new != ESTABLISHED && !has_failed {
+    if new != SYN_SENT && new != ESTABLISHED && new != CLOSE {
         return;
     }
     let cookie = tcp.cookie_above();
@@ -135,16 +173,19 @@ pub(crate) fn on_subflow(tcp: Tcp, old: u8, new: u8) {
         && let Some(slot) = find(cookie)
         && let Some(cold) = slot.cold()
     {
-        // SAFETY: the slot's cold entry; the connection is not in use before this.
+        // SAFETY: the slot's cold entry. The connection is not in use before the addresses are
+        // known; its end looks at the error later.
         unsafe {
             if (*cold).peer_port == 0 {
                 tcp.write_tuple(cold);
                 lifecycle::established(slot);
             }
             let error = tcp.error();
-            if has_failed && error != 0 && slot.state() == SYN_SENT {
+            if new == CLOSE && error != 0 && slot.state() != CLOSE {
                 (*cold).error = error;
-                (*cold).cause = cause_of_error(error);
+                if old == SYN_SENT && slot.state() == SYN_SENT {
+                    (*cold).cause = cause_of_error(error);
+                }
             }
         }
     }
@@ -156,6 +197,10 @@ pub(crate) fn connection(sk: *const u8) -> Option<Slot> {
     let socket = Mptcp::from_argument(sk)?;
     let cookie = socket.cookie();
     if let Some(slot) = find(cookie) {
+        if !is_of(slot, socket) {
+            count(stats::UNTRACKED_MESSAGES);
+            return None;
+        }
         if SUBFLOW_CONNECTION.load() == MISSING
             && let Some(cold) = slot.cold()
         {

@@ -61,6 +61,8 @@ pub(crate) fn has_passed(hook: Hook, event: u64) -> bool {
         }
         let before = read_volatile(&raw const (*mark).before);
         write_volatile(&raw mut (*mark).last, before);
+        // Or it would be found again after the next.
+        write_volatile(&raw mut (*mark).before, 0);
     }
     true
 }

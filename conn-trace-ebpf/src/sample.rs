@@ -17,7 +17,7 @@ use conn_trace_common::{
 };
 
 use crate::{
-    bytes::{Received, Sent},
+    bytes::{Received, Sent, is_dead},
     fields::{
         CONGESTION_NAME, MPTCP_SND_UNA, MPTCP_WRITE_SEQ, SOCK_BOUND_PORT, SOCK_COOKIE, SOCK_SOCKET,
         SOCK_STATE, SOCKET_ALLOC_INODE, TCP_BYTES_ACKED, TCP_BYTES_RECEIVED, TCP_BYTES_RETRANS,
@@ -106,6 +106,7 @@ unsafe fn take(slot: Slot, cookie: u64, generation: u32, into: *mut Sample) {
             transport(&fields, into);
         }
         (*into).inode = inode(&fields);
+        (*into).is_dead = is_dead(&fields).into();
         if fields.get::<u64>(&SOCK_COOKIE) == cookie {
             (*into).cookie = cookie;
         }
@@ -187,7 +188,8 @@ unsafe fn transport(fields: &Probed, into: *mut Sample) {
         (*into).chrono_start = fields.get(&TCP_CHRONO_START);
         let chrono: u8 = fields.get(&TCP_CHRONO_TYPE_OFFSET);
         let mask = (1 << (TCP_CHRONO_TYPE_BITS.load() & 31)) - 1;
-        (*into).chrono_type = u32::from(chrono) >> (TCP_CHRONO_TYPE_SHIFT.load() & 7) & mask;
+        let chrono = u32::from(chrono) >> (TCP_CHRONO_TYPE_SHIFT.load() & 7) & mask;
+        (*into).chrono_type = chrono as u8;
         (*into).segs_in = fields.get(&TCP_SEGS_IN);
         let data_segs_in: u32 = fields.get(&TCP_DATA_SEGS_IN);
         (*into).data_segs_in = data_segs_in as u8;

@@ -143,6 +143,30 @@ pub(crate) trait Socket: Copy {
         Trusted(self.sock().get_pointer(&SOCK_NET)).get(&NET_INUM)
     }
 
+    /// Whether this end takes no more data, and whether its program sends no more.
+    #[inline(always)]
+    fn is_shut(self) -> (bool, bool) {
+        let shutdown: u8 = self.sock().get(&SOCK_SHUTDOWN);
+        (shutdown & RCV_SHUTDOWN != 0, shutdown & SEND_SHUTDOWN != 0)
+    }
+
+    /// The socket's address as a number: the verifier lets a helper copy what a program may not
+    /// compare.
+    #[inline(always)]
+    fn address(self) -> u64 {
+        let pointer = self.sock().0;
+        let mut address = 0_u64;
+        // SAFETY: both are on the stack; a pointer has 8 bytes here.
+        unsafe {
+            bpf_probe_read_kernel(
+                (&raw mut address).cast(),
+                size_of::<u64>() as u32,
+                (&raw const pointer).cast(),
+            );
+            read_volatile(&raw const address)
+        }
+    }
+
     /// Stores the socket's address, whole: the verifier allows nothing else with it.
     #[inline(always)]
     fn store_address(self, into: *mut u64) {
@@ -230,13 +254,6 @@ impl Tcp {
         (!tcp.is_null()).then_some(Self {
             fields: Trusted(tcp.cast::<u8>()),
         })
-    }
-
-    /// Whether this end takes no more data, and whether its program sends no more.
-    #[inline(always)]
-    pub(crate) fn is_shut(self) -> (bool, bool) {
-        let shutdown: u8 = self.fields.get(&SOCK_SHUTDOWN);
-        (shutdown & RCV_SHUTDOWN != 0, shutdown & SEND_SHUTDOWN != 0)
     }
 
     /// Segments received with data, modulo 256.

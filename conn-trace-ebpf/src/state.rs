@@ -116,9 +116,9 @@ fn once(socket: impl Socket, new: u8, is_first: bool, act: impl FnOnce()) -> i32
     if has_passed(Hook::State, event(cookie)) {
         return 0;
     }
-    count(stats::NESTED_RUNS);
     // The first may have run all the same, with another pair between it and this.
     if cookie == 0 || find(cookie).is_none_or(|slot| slot.state() != new) {
+        count(stats::NESTED_RUNS);
         act();
     }
     0
@@ -279,14 +279,14 @@ unsafe fn cause(tcp: Tcp, old: u8, error: u16, cold: *const ColdEntry) -> u8 {
             ESTABLISHED | CLOSE_WAIT => CAUSE_LOCAL_RESET,
             _ => first_fin,
         },
-        // After both directions were shut, a reset that loses nothing is not why this end ended.
-        104 if takes_no_more && old == FIN_WAIT2 => first_fin,
-        // Nor is one by its own kernel: tcp_rcv_state_process() resets a socket that data arrives
-        // for then. tcp_segs_in() has counted the segment, unless it waited for the lock already.
-        104 if takes_no_more
-            && old == FIN_WAIT1
-            && (Sent::of(&tcp.fields).unacked() <= 1 || tcp.data_segs_in() != data_segs_at_fin) =>
-        {
+        // Both directions are shut, and nothing but the FIN is lost: no reason to end.
+        104 if takes_no_more && is_after_fin(old) && Sent::of(&tcp.fields).unacked() <= 1 => {
+            first_fin
+        }
+        // Nor is a reset by its own kernel: tcp_rcv_state_process() resets a closed socket that
+        // data arrives for. tcp_segs_in() has counted the segment, unless it waited for the lock
+        // already; one that had arrived before is counted too.
+        104 if takes_no_more && old == FIN_WAIT1 && tcp.data_segs_in() != data_segs_at_fin => {
             first_fin
         }
         _ => cause_of_error(error),

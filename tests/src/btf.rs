@@ -71,6 +71,12 @@ impl Btf {
         btf
     }
 
+    /// Whether there is such a type.
+    #[must_use]
+    pub fn has_type(&self, kind: u8, name: &str) -> bool {
+        !self.named(kind, name).is_empty()
+    }
+
     /// Takes the name off a type, by giving it another one: its own without the first letter.
     ///
     /// # Panics

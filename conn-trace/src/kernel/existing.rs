@@ -75,10 +75,23 @@ fn run(program: &mut Iter, namespace: Option<&File>) -> Result<(), LoadError> {
             setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)?;
         }
         let mut output = link.into_file().map_err(io::Error::other)?;
-        // The program writes nothing; reading drives it.
+        // The program writes nothing; reading drives it. After a million sockets the kernel takes
+        // a rest (MAX_ITER_OBJECTS in kernel/bpf/bpf_iter.c) and goes on at the next read.
         let mut buffer = [0; 64];
-        while output.read(&mut buffer)? != 0 {}
-        Ok(())
+        loop {
+            match output.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Err(error)
+                    if !matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                    ) =>
+                {
+                    return Err(error);
+                }
+                _ => {}
+            }
+        }
     };
     // A thread of its own: entering a namespace is for good.
     thread::scope(|scope| scope.spawn(read).join())

@@ -118,6 +118,8 @@ pub struct Tracer {
     counting_since_ns: Option<u64>,
     listed_ns: u64,
     missed_at_last_look: u64,
+    /// Counted as made up for while the second program of a hook was attached and the first not.
+    made_up_in_advance: u64,
     // Last: the links go when everything that uses them is gone.
     ebpf: Ebpf,
 }
@@ -184,6 +186,7 @@ impl Tracer {
             counting_since_ns: None,
             listed_ns: 0,
             missed_at_last_look: 0,
+            made_up_in_advance: 0,
             ebpf,
         })
     }
@@ -209,6 +212,8 @@ impl Tracer {
             self.attach_hook(hook)?;
         }
         self.attach_messages(&Btf::parse(&kernel_types)?, &types)?;
+        let made_up = self.table.stats().nested_runs;
+        self.made_up_in_advance = made_up.saturating_sub(self.skipped_runs()?);
         self.counting_since_ns = Some(boot_now_ns());
         Ok(())
     }
@@ -394,8 +399,18 @@ impl Tracer {
     /// # Errors
     /// If the kernel does not tell.
     pub fn missed_runs(&mut self) -> Result<u64, LoadError> {
+        let skipped = self.skipped_runs()?;
+        // After the skipped runs: a run is skipped before it is made up for. One that is being made
+        // up for right now is not at the next look, and those that are lost stay lost.
+        let made_up = self.table.stats().nested_runs;
+        let missed = skipped.saturating_sub(made_up.saturating_sub(self.made_up_in_advance));
+        Ok(missed.min(mem::replace(&mut self.missed_at_last_look, missed)))
+    }
+
+    /// Runs of the first programs of the hooks that the kernel skipped.
+    fn skipped_runs(&self) -> Result<u64, LoadError> {
         let messages = self.messages.iter().flat_map(|(_, hooks)| hooks);
-        let skipped = LIFE.iter().chain(messages).try_fold(0, |sum, hook| {
+        LIFE.iter().chain(messages).try_fold(0, |sum, hook| {
             let name = hook.program;
             let program = self.ebpf.program(name).ok_or(LoadError::Object(name))?;
             let fd = program
@@ -406,12 +421,8 @@ impl Tracer {
             if missed > 0 {
                 tracing::debug!(program = name, missed, "runs skipped by the kernel");
             }
-            Ok::<_, LoadError>(sum + missed)
-        })?;
-        // After the skipped runs: a run is skipped before it is made up for. One that is being made
-        // up for right now is not at the next look, and those that are lost stay lost.
-        let missed = skipped.saturating_sub(self.table.stats().nested_runs);
-        Ok(missed.min(mem::replace(&mut self.missed_at_last_look, missed)))
+            Ok(sum + missed)
+        })
     }
 
     /// Since when messages are counted (`CLOCK_BOOTTIME`); `None` before all hooks are attached.

@@ -94,9 +94,31 @@ impl State {
 }
 
 /// Whether the socket was freed: its memory belongs to another one, or to none yet and still shows
-/// a closed socket without a file.
+/// a closed socket that is nobody's. One that was reset while it waits to be accepted is closed and
+/// has no file, but can still be accepted and read.
 fn is_gone(sample: Option<&Sample>) -> bool {
     sample.is_none_or(|sample| {
-        TcpState::from_kernel(sample.state) == TcpState::Close && sample.inode == 0
+        TcpState::from_kernel(sample.state) == TcpState::Close && sample.is_dead != 0
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Sample, is_gone};
+
+    #[test]
+    fn socket_that_can_still_be_accepted_is_not_gone() {
+        const ESTABLISHED: u8 = 1;
+        const CLOSE: u8 = 7;
+        let sample = |state, is_dead| Sample {
+            state,
+            is_dead,
+            ..Sample::default()
+        };
+        assert!(is_gone(None));
+        assert!(is_gone(Some(&sample(CLOSE, 1))));
+        assert!(!is_gone(Some(&sample(CLOSE, 0))));
+        // Sends on for a process that is gone.
+        assert!(!is_gone(Some(&sample(ESTABLISHED, 1))));
+    }
 }

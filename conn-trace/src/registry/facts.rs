@@ -255,12 +255,12 @@ fn delivery_rate(sample: &Sample) -> Option<u64> {
 }
 
 /// `enum tcp_chrono` (include/net/tcp.h).
-const RWND_LIMITED: u32 = 2;
-const SNDBUF_LIMITED: u32 = 3;
+const RWND_LIMITED: u8 = 2;
+const SNDBUF_LIMITED: u8 = 3;
 
 /// As `tcp_get_info_chrono_stats`: the stopped time, and what runs at the moment.
-fn chronograph(sample: &Sample, moment: &Moment, which: u32) -> u64 {
-    let mut ticks = u64::from(sample.chrono_stat[which as usize - 1]);
+fn chronograph(sample: &Sample, moment: &Moment, which: u8) -> u64 {
+    let mut ticks = u64::from(sample.chrono_stat[usize::from(which) - 1]);
     if sample.chrono_type == which {
         ticks += u64::from((moment.jiffies as u32).wrapping_sub(sample.chrono_start));
     }

@@ -21,8 +21,9 @@ use crate::{
     wait::eventually,
 };
 
-/// Closed connections that the agent remembers: more than end between two comparisons.
-const HISTORY: usize = 20_000;
+/// Closed connections that the agent remembers: more than end between two comparisons, those of
+/// other programs included.
+const HISTORY: usize = 200_000;
 /// Ends of other programs' connections that may close between two requests.
 const OTHERS: u64 = 200;
 

@@ -7,7 +7,7 @@ use conn_trace_tests::{
     held::Held,
     link::Link,
     skip::skip,
-    sockets::connection,
+    sockets::{connection, connections},
     wait::{eventually, eventually_equal},
 };
 use nix::sys::socket::{setsockopt, sockopt::Ipv4RecvErr};
@@ -206,6 +206,27 @@ fn told_in_vain(link: &Link, agent: &Agent) -> (Held, Held) {
     server.receive(1000);
     client.open(agent);
     (client, server)
+}
+
+#[test]
+fn fin_that_nobody_waits_for_any_more_loses_nothing() {
+    let test = "fin_that_nobody_waits_for_any_more_loses_nothing";
+    let Some(link) = Link::new("late") else {
+        return skip(test, NO_NAMESPACE);
+    };
+    // Instead of a minute.
+    assert!(link.near.namespace.set("ipv4/tcp_fin_timeout", "1"));
+    let agent = Agent::start();
+    let (client, mut server) = used(&link);
+    let client = client.close();
+    assert_eq!(server.receive_to_end(), 0);
+    client.closed(&agent, "local_fin");
+    eventually_equal("sockets of the near host", &0, || {
+        link.near.namespace.inside(connections).len()
+    });
+    server.wait_for_state(&agent, "CLOSE_WAIT");
+    // Is answered by a reset.
+    server.close().closed(&agent, "peer_fin");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::{
 /// Samples until one was taken with nothing in between.
 const ATTEMPTS: usize = 1000;
 /// `TCP_CHRONO_BUSY` of include/net/tcp.h.
-const BUSY: u32 = 1;
+const BUSY: u8 = 1;
 const US_PER_MS: u64 = 1000;
 const US_PER_SECOND: u64 = 1_000_000;
 
