@@ -1,6 +1,7 @@
 //! From a kernel's files to the results of the tests on it.
 
 use std::{
+    env,
     fs::{self, File},
     io::Write as _,
     path::PathBuf,
@@ -32,6 +33,10 @@ const AT_A_TIME: usize = 2;
 /// A test program that takes longer is stuck. The slowest takes a minute where nothing but
 /// emulation is there.
 const LIMIT_SECS: u64 = 600;
+/// How a long run is asked for: these variables go into the guest.
+const LONG_RUN: &str = "CONN_TRACE_RANDOM_";
+/// The one that says how long.
+const LONG_RUN_SECONDS: &str = "CONN_TRACE_RANDOM_SECONDS";
 /// An agent that has not refused by now runs.
 const REFUSAL_LIMIT_SECS: u64 = 60;
 /// How much more time than on the host tests get: they read it in `CONN_TRACE_TEST_SLOWNESS`.
@@ -178,6 +183,7 @@ impl<'a> Host<'a> {
     /// What the guest's init reads.
     fn plan(&self, kernel: &Kernel, accelerator: Accelerator) -> Value {
         let agent = image::agent_path();
+        let limit_secs = LIMIT_SECS + long_run_secs();
         let programs: Vec<_> = match kernel.expected {
             Expected::Works => {
                 // As `cargo xtask test` runs them.
@@ -194,7 +200,7 @@ impl<'a> Host<'a> {
                             .into_iter()
                             .chain(arguments.iter().copied())
                             .collect();
-                        json!({"name": test.target, "command": command, "limit_secs": LIMIT_SECS})
+                        json!({"name": test.target, "command": command, "limit_secs": limit_secs})
                     })
                     .collect()
             }
@@ -212,17 +218,26 @@ impl<'a> Host<'a> {
             Accelerator::Kvm => 1,
             Accelerator::Tcg => EMULATION_SLOWNESS,
         };
-        json!({
-            "environment": {
-                "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-                "HOME": "/root",
-                "RUST_BACKTRACE": "0",
-                AGENT_VARIABLE: agent,
-                "CONN_TRACE_TEST_SLOWNESS": slowness.to_string(),
-            },
-            "programs": programs,
-        })
+        let mut environment = json!({
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": "/root",
+            "RUST_BACKTRACE": "0",
+            AGENT_VARIABLE: agent,
+            "CONN_TRACE_TEST_SLOWNESS": slowness.to_string(),
+        });
+        for (name, value) in env::vars().filter(|(name, _)| name.starts_with(LONG_RUN)) {
+            environment[name] = value.into();
+        }
+        json!({ "environment": environment, "programs": programs })
     }
+}
+
+fn long_run_secs() -> u64 {
+    let seconds = env::var(LONG_RUN_SECONDS).ok();
+    // The test itself complains of what is no number.
+    seconds
+        .and_then(|seconds| seconds.parse().ok())
+        .unwrap_or(0)
 }
 
 fn unavailable((kernel, files): (&Kernel, Result<Files>)) -> Run {
