@@ -3,11 +3,14 @@
 use std::net::SocketAddr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Serialize;
 
 use crate::kernel::hooks::Variant;
 
 /// Default listener: loopback, next to the port that NATS uses for the same purpose.
 const LISTEN: &str = "127.0.0.1:8322";
+/// Where the agent of this host answers.
+const URL: &str = "http://127.0.0.1:8322";
 /// 26 MiB of kernel memory for table and cold entries.
 const MAX_CONNECTIONS: &str = "65536";
 /// As NATS's `max_closed_clients`.
@@ -33,6 +36,8 @@ pub enum Command {
     Agent(AgentArgs),
     /// Tell whether the agent would start here, and what is missing
     Doctor(DoctorArgs),
+    /// Ask a running agent for its connections
+    Connz(ConnzArgs),
 }
 
 /// Flags of `conn-trace agent`.
@@ -99,6 +104,100 @@ pub struct DoctorArgs {
     /// Answer as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Flags of `conn-trace connz`.
+#[derive(Args, Clone, Debug)]
+pub struct ConnzArgs {
+    /// Where the agent answers
+    #[arg(long, env = "CONN_TRACE_URL", default_value = URL, value_name = "URL")]
+    pub url: String,
+
+    /// Form of the output, instead of a table on a terminal and JSON elsewhere
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<OutputFormat>,
+
+    /// Ask again every so many seconds
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub watch: Option<u64>,
+
+    /// Which connections, and in which order.
+    #[command(flatten)]
+    pub parameters: ConnzParameters,
+}
+
+/// The parameters of `GET /connz`, under the names that they have there. The agent judges them.
+#[derive(Args, Clone, Debug, Serialize)]
+#[command(next_help_heading = "Which connections, as GET /connz")]
+pub struct ConnzParameters {
+    /// Rows to skip
+    #[arg(long, value_name = "N")]
+    pub offset: Option<String>,
+    /// Rows to show, 20 unless said
+    #[arg(long, value_name = "N")]
+    pub limit: Option<String>,
+    /// What to sort by: cid, start, idle, bytes_to, bytes_from, msgs_to, msgs_from, pending, rtt, …
+    #[arg(long, value_name = "KEY")]
+    pub sort: Option<String>,
+    /// asc or desc, instead of the direction of the sort key
+    #[arg(long, value_name = "ORDER")]
+    pub order: Option<String>,
+    /// open, closed, any, or a TCP state such as CLOSE_WAIT
+    #[arg(long, value_name = "STATE")]
+    pub state: Option<String>,
+    /// The connection of this number
+    #[arg(long, value_name = "CID")]
+    pub cid: Option<String>,
+    /// Address or CIDR prefix of the peer
+    #[arg(long, value_name = "ADDR")]
+    pub ip: Option<String>,
+    /// Address or CIDR prefix of this end
+    #[arg(long, value_name = "ADDR")]
+    pub local_ip: Option<String>,
+    /// Ports of the peer: 80,5000-6000
+    #[arg(long, value_name = "PORTS")]
+    pub port: Option<String>,
+    /// Ports of this end
+    #[arg(long, value_name = "PORTS")]
+    pub local_port: Option<String>,
+    /// in, out or unknown
+    #[arg(long, value_name = "DIRECTION")]
+    pub direction: Option<String>,
+    /// Process id of the owner
+    #[arg(long, value_name = "PID")]
+    pub pid: Option<String>,
+    /// Command name of the owner; a prefix with * at its end
+    #[arg(long, value_name = "NAME")]
+    pub comm: Option<String>,
+    /// User that owns the socket, by name or number
+    #[arg(long, value_name = "USER")]
+    pub uid: Option<String>,
+    /// Cgroup of the owner; a prefix with * at its end
+    #[arg(long, value_name = "PATH")]
+    pub cgroup: Option<String>,
+    /// Network namespace, by its inode number
+    #[arg(long, value_name = "INODE")]
+    pub netns: Option<String>,
+    /// Configured service
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
+    /// Show the agent's own connections too
+    #[arg(long = "self")]
+    #[serde(rename = "self")]
+    pub with_self: bool,
+    /// Ask for TCP's own figures, which JSON shows
+    #[arg(long)]
+    pub tcp: bool,
+}
+
+/// Form of the output of `conn-trace connz`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// A table for people.
+    Table,
+    /// The agent's answer as it is.
+    Json,
 }
 
 /// Least severity to log.

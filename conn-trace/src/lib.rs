@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod api;
 pub mod cli;
+pub mod connz;
 pub mod doctor;
 #[expect(
     unsafe_code,

@@ -7,7 +7,7 @@ use clap::Parser;
 use conn_trace::{
     agent,
     cli::{AgentArgs, Cli, Command, LogFormat},
-    doctor,
+    connz, doctor,
 };
 use tracing::Level;
 use tracing_subscriber::fmt;
@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Agent(args) => serve(args),
         Command::Doctor(args) => doctor::run(&args).map_err(anyhow::Error::from),
+        Command::Connz(args) => connz::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("conn-trace: {error:#}");

@@ -81,6 +81,11 @@ impl Query {
         }
     }
 
+    /// The names of all parameters.
+    pub fn parameters() -> impl Iterator<Item = &'static str> {
+        PARAMETERS.iter().map(|(name, _)| *name)
+    }
+
     /// The direction that applies.
     #[must_use]
     pub fn effective_order(&self) -> Order {

@@ -1,0 +1,178 @@
+//! `conn-trace connz`: asks a running agent for its connections.
+
+mod table;
+
+use std::{
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+    thread,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::cli::{ConnzArgs, OutputFormat};
+
+/// An agent cuts and sends its largest page in less.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Home, and clear to the end: what is there stays until the new page is drawn over it.
+const REDRAW: &str = "\x1b[H\x1b[J";
+const CLEAR: &str = "\x1b[2J";
+
+/// The body of a refusal.
+#[derive(Deserialize)]
+struct Refusal {
+    msg: String,
+}
+
+/// Prints the page that was asked for, once or again and again.
+///
+/// # Errors
+/// If the agent does not answer, refuses a parameter, or the output cannot be written. That
+/// nobody reads the output any more is no error.
+pub fn run(args: &ConnzArgs) -> Result<ExitCode> {
+    match print(args, &mut io::stdout().lock(), io::stdout().is_terminal()) {
+        Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(error),
+        Ok(()) => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn print(args: &ConnzArgs, out: &mut impl Write, is_terminal: bool) -> Result<()> {
+    let format = args.format.unwrap_or(if is_terminal {
+        OutputFormat::Table
+    } else {
+        OutputFormat::Json
+    });
+    let query = query(args)?;
+    let redraws = args.watch.is_some() && is_terminal && format == OutputFormat::Table;
+    if redraws {
+        out.write_all(CLEAR.as_bytes())?;
+    }
+    loop {
+        let body = ask(&args.url, &query)?;
+        let text = match format {
+            OutputFormat::Json => format!("{}\n", body.trim_end()),
+            OutputFormat::Table => {
+                table::of(&serde_json::from_str(&body).with_context(|| {
+                    format!("what answers at {} is no conn-trace agent", args.url)
+                })?)
+            }
+        };
+        if redraws {
+            out.write_all(REDRAW.as_bytes())?;
+        }
+        out.write_all(text.as_bytes())?;
+        out.flush()?;
+        let Some(seconds) = args.watch else {
+            return Ok(());
+        };
+        thread::sleep(Duration::from_secs(seconds));
+    }
+}
+
+/// The parameters that were given, under the names that the flags have in the API.
+fn query(args: &ConnzArgs) -> Result<Vec<(String, String)>> {
+    let Value::Object(parameters) = serde_json::to_value(&args.parameters)? else {
+        bail!("the parameters are no object");
+    };
+    Ok(parameters
+        .into_iter()
+        .filter_map(|(name, value)| match value {
+            Value::String(text) => Some((name, text)),
+            Value::Bool(true) => Some((name, "1".to_owned())),
+            _ => None,
+        })
+        .collect())
+}
+
+fn ask(url: &str, query: &[(String, String)]) -> Result<String> {
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .proxy(None)
+        .timeout_global(Some(TIMEOUT))
+        .build()
+        .into();
+    let address = format!("{}/connz", url.trim_end_matches('/'));
+    let mut answer = agent
+        .get(&address)
+        .query_pairs(query.iter().map(|(name, value)| (&**name, &**value)))
+        .call()
+        .with_context(|| format!("no answer from {address}: is the agent running?"))?;
+    let body = answer
+        .body_mut()
+        .with_config()
+        .limit(u64::MAX)
+        .read_to_string()
+        .with_context(|| format!("the answer of {address} breaks off"))?;
+    if answer.status().is_success() {
+        return Ok(body);
+    }
+    Err(match serde_json::from_str::<Refusal>(&body) {
+        Ok(refusal) => anyhow!("{}", refusal.msg),
+        Err(_) => anyhow!("{address}: {} {}", answer.status(), body.trim_end()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::query;
+    use crate::{
+        cli::{Cli, Command},
+        query::Query,
+    };
+
+    fn parsed(arguments: &[&str]) -> Vec<(String, String)> {
+        let all = ["conn-trace", "connz"].iter().chain(arguments);
+        let Command::Connz(args) = Cli::try_parse_from(all).expect("arguments").command else {
+            panic!("another command");
+        };
+        query(&args).expect("a query")
+    }
+
+    #[test]
+    fn flags_are_the_parameters_of_the_api() {
+        let flags = [
+            ("--offset=7", "offset", "7"),
+            ("--limit=9", "limit", "9"),
+            ("--sort=bytes_to", "sort", "bytes_to"),
+            ("--order=asc", "order", "asc"),
+            ("--state=any", "state", "any"),
+            ("--cid=3", "cid", "3"),
+            ("--ip=10.0.0.0/8", "ip", "10.0.0.0/8"),
+            ("--local-ip=::1", "local_ip", "::1"),
+            ("--port=80,90-99", "port", "80,90-99"),
+            ("--local-port=1", "local_port", "1"),
+            ("--direction=in", "direction", "in"),
+            ("--pid=4", "pid", "4"),
+            ("--comm=a b&c*", "comm", "a b&c*"),
+            ("--uid=root", "uid", "root"),
+            ("--cgroup=/x", "cgroup", "/x"),
+            ("--netns=5", "netns", "5"),
+            ("--service=fix", "service", "fix"),
+            ("--self", "self", "1"),
+            ("--tcp", "tcp", "1"),
+        ];
+        for (flag, name, value) in flags {
+            assert_eq!(parsed(&[flag]), [(name.to_owned(), value.to_owned())]);
+        }
+        assert_eq!(parsed(&[]), []);
+        // `subs` is for clients of other servers: no connection has any.
+        let known = Query::parameters().filter(|name| *name != "subs");
+        let mut known: Vec<_> = known.collect();
+        let mut names: Vec<_> = flags.iter().map(|(_, name, _)| *name).collect();
+        known.sort_unstable();
+        names.sort_unstable();
+        assert_eq!(names, known);
+    }
+}
