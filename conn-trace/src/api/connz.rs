@@ -10,14 +10,14 @@ use hyper::{StatusCode, Uri, header::CONTENT_TYPE};
 use tokio::task::spawn_blocking;
 
 use super::{error::ApiError, shared::Shared, source::Source, stream};
-use crate::query::{Page, Query};
+use crate::query::{Dialect, Page, Query};
 
 /// Answers with the page that the query string asks for.
 pub(super) async fn connz<S: Source>(
     State(shared): State<Arc<Shared<S>>>,
     uri: Uri,
 ) -> Result<Response, ApiError> {
-    let query = Query::parse(uri.query().unwrap_or_default())?;
+    let query = Query::parse(&Dialect::ROOT, uri.query().unwrap_or_default())?;
     let page = cut(&shared, query).await?;
     let share = shared.pages.share(page.rows.len())?;
     let body = stream::body(&shared.identity, page, share).map_err(ApiError::internal)?;

@@ -5,6 +5,7 @@
 
 mod address;
 mod derived;
+mod dialect;
 mod duration;
 mod error;
 mod filter;
@@ -25,11 +26,12 @@ mod value;
 pub(crate) mod tests;
 
 pub use address::Network;
+pub use dialect::Dialect;
 pub use duration::{GoDuration, Seconds};
 pub use error::{QueryError, Quoted};
 pub use filter::{Filter, User};
 pub use page::Page;
-pub use params::{DEFAULT_LIMIT, Query};
+pub use params::Query;
 pub use pattern::Pattern;
 pub use ports::Ports;
 pub use reason::reason;

@@ -2,6 +2,7 @@
 
 use super::{
     address::Network,
+    dialect::{self, Dialect},
     error::QueryError,
     filter::{self, Filter},
     pattern::Pattern,
@@ -11,9 +12,6 @@ use super::{
     state::StateFilter,
     value::Value,
 };
-
-/// Rows in a page when `limit` does not say: the documented default of WuKongIM's `/connz`.
-pub const DEFAULT_LIMIT: u64 = 20;
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,31 +30,44 @@ pub struct Query {
     pub filter: Filter,
     /// Whether rows carry TCP's own figures.
     pub tcp: bool,
+    /// Whether `num_connections` counts the rows of the page and not those of all pages.
+    pub counts_page: bool,
 }
 
 impl Default for Query {
+    /// That of the agent's own dialect.
     fn default() -> Self {
-        Self {
-            offset: 0,
-            limit: DEFAULT_LIMIT,
-            sort: Sort::default(),
-            order: None,
-            state: StateFilter::Open,
-            filter: Filter::default(),
-            tcp: false,
-        }
+        Self::new(&Dialect::ROOT)
     }
 }
 
 impl Query {
+    /// What an empty query string asks for.
+    #[must_use]
+    pub fn new(dialect: &Dialect) -> Self {
+        Self {
+            offset: 0,
+            limit: dialect.default_limit,
+            sort: Sort::default(),
+            order: None,
+            state: StateFilter::Open,
+            filter: Filter {
+                direction: dialect.default_direction,
+                ..Filter::default()
+            },
+            tcp: false,
+            counts_page: dialect.counts_page,
+        }
+    }
+
     /// Reads a query string without its `?`. Unknown parameters are ignored.
     ///
     /// # Errors
     ///
     /// Says which parameter has which bad value.
-    pub fn parse(text: &str) -> Result<Self, QueryError> {
-        let mut query = Self::default();
-        let mut seen = [false; PARAMETERS.len()];
+    pub fn parse(dialect: &Dialect, text: &str) -> Result<Self, QueryError> {
+        let mut query = Self::new(dialect);
+        let mut seen = Vec::new();
         for pair in text.split('&') {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             // A name that cannot be decoded is no name known here.
@@ -65,20 +76,48 @@ impl Query {
             };
             let known = PARAMETERS
                 .iter()
-                .zip(&mut seen)
-                .find(|((known, _), _)| *known == name);
-            let Some((&(parameter, set), seen)) = known else {
+                .chain(dialect.parameters)
+                .find(|(known, _)| *known == name);
+            let Some(&(parameter, set)) = known else {
                 continue;
             };
-            if std::mem::replace(seen, true) {
-                return Err(QueryError::Repeated { parameter });
+            match seen.contains(&parameter) {
+                true if dialect.is_lenient => continue,
+                true => return Err(QueryError::Repeated { parameter }),
+                false => seen.push(parameter),
             }
-            set(&mut query, &Value::decode(parameter, value)?)?;
+            let value = Value::decode(parameter, value, dialect)?;
+            if dialect.is_lenient && value.text().is_empty() {
+                continue;
+            }
+            set(&mut query, &value)?;
+        }
+        if dialect.cid_is_page {
+            query.filter.cid = query.filter.cid.filter(|cid| *cid != 0);
+            query.limit = query.filter.cid.map_or(query.limit, |_| 1);
         }
         match query.sort.key.needs_closed() {
             Some(key) if !query.state.shows_closed() => Err(QueryError::SortOfClosed { key }),
             _ => Ok(query),
         }
+    }
+
+    /// Reads the number of one connection, open or closed, and a query string, of which `tcp` and
+    /// the conditions apply.
+    ///
+    /// # Errors
+    ///
+    /// Says which parameter has which bad value.
+    pub fn parse_one(dialect: &Dialect, cid: &str, text: &str) -> Result<Self, QueryError> {
+        let cid = Value::decode("cid", cid, dialect)?.unsigned()?;
+        let mut query = Self::parse(dialect, text)?;
+        query.filter.cid = Some(cid);
+        // Whoever names it has asked for it.
+        query.filter.with_self = true;
+        query.state = StateFilter::All;
+        query.offset = 0;
+        query.limit = 1;
+        Ok(query)
     }
 
     /// The direction that applies.
@@ -91,17 +130,24 @@ impl Query {
 /// Puts one parameter's value in its place.
 type Set = fn(&mut Query, &Value<'_>) -> Result<(), QueryError>;
 
-/// Every parameter there is.
-const PARAMETERS: [(&str, Set); 20] = [
+/// The name of a parameter and where its value goes.
+pub(super) type Parameter = (&'static str, Set);
+
+/// The parameters of every dialect.
+const PARAMETERS: [Parameter; 20] = [
     ("offset", |query, value| {
         // Through i64 because the value is echoed as a JSON integer, which ends at 2^63-1.
-        query.offset = value.unsigned::<i64>()?.unsigned_abs();
+        let offset = match value.dialect().is_lenient {
+            true => value.signed()?.max(0),
+            false => value.unsigned::<i64>()?,
+        };
+        query.offset = offset.unsigned_abs();
         Ok(())
     }),
     ("limit", |query, value| {
         query.limit = match value.signed()? {
             limit @ 1.. => limit.unsigned_abs(),
-            _ => DEFAULT_LIMIT,
+            _ => value.dialect().default_limit,
         };
         Ok(())
     }),
@@ -119,7 +165,8 @@ const PARAMETERS: [(&str, Set); 20] = [
     }),
     ("state", |query, value| {
         let expected = "open, closed, any, all or a TCP state";
-        query.state = value.parsed(StateFilter::parse(value.text()), expected)?;
+        let named = dialect::named(value.dialect().states, value.text());
+        query.state = value.parsed(StateFilter::parse(value.text()).or(named), expected)?;
         Ok(())
     }),
     ("cid", |query, value| {
@@ -180,6 +227,20 @@ const PARAMETERS: [(&str, Set); 20] = [
         Ok(())
     }),
 ];
+
+/// What NATS's clients send besides. The kernel knows no users of NATS, no accounts and no MQTT:
+/// `auth` asks for what rows would leave out, and the others for connections that are not known.
+pub(super) const NATS_PARAMETERS: [Parameter; 4] = [
+    ("auth", |_, value| value.boolean().map(drop)),
+    ("user", unknowable),
+    ("acc", unknowable),
+    ("mqtt_client", unknowable),
+];
+
+fn unknowable(query: &mut Query, _: &Value<'_>) -> Result<(), QueryError> {
+    query.filter.unknowable = true;
+    Ok(())
+}
 
 fn network(value: &Value<'_>) -> Result<Network, QueryError> {
     value.parsed(Network::parse(value.text()), "an IP address or CIDR prefix")
