@@ -5,7 +5,7 @@
 
 use super::{
     error::{self, QueryError},
-    params::{NATS_PARAMETERS, Parameter},
+    parameters::{NATS_PARAMETERS, Parameter},
     state::StateFilter,
 };
 use crate::registry::connection::Direction;

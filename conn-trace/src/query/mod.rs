@@ -10,6 +10,7 @@ mod duration;
 mod error;
 mod filter;
 mod page;
+mod parameters;
 mod params;
 mod pattern;
 mod percent;

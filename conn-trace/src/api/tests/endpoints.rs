@@ -87,7 +87,10 @@ async fn varz() {
             "uptime": "1h14m15s", "connections": 2, "total_connections": 7, "routes": 0,
             "remotes": 0, "leafnodes": 0, "in_msgs": 3, "out_msgs": i64::MAX, "in_bytes": 1,
             "out_bytes": 2, "slow_consumers": 0, "subscriptions": 0,
-            "http_req_stats": {"/": 0, "/connz": 1, "/health": 0, "/healthz": 0, "/varz": 1},
+            "http_req_stats": {
+                "/": 0, "/connz": 1, "/connz/{cid}": 0, "/health": 0, "/healthz": 0, "/routez": 0,
+                "/subsz": 0, "/varz": 1,
+            },
             "conn_trace": {
                 "variant": "tp_btf", "attached": true,
                 "degradations": [{
@@ -141,14 +144,26 @@ async fn health() {
 
 #[tokio::test]
 async fn index() {
-    let server = Running::start(&Fake::new(0)).await;
+    let server = Running::start(&Fake::new(1)).await;
     let answer = get(server.address, "/").await;
     assert_eq!(answer.status, 200);
+    let listed = answer.json()["endpoints"].to_string();
+    for path in [
+        "/",
+        "/connz",
+        "/connz/{cid}",
+        "/health",
+        "/healthz",
+        "/routez",
+        "/subsz",
+        "/varz",
+    ] {
+        assert!(listed.contains(&format!("\"{path}\"")), "{listed}");
+        assert!(listed.contains(&format!("\"/nats{path}\"")), "{listed}");
+    }
     for endpoint in answer.json()["endpoints"].as_array().unwrap() {
-        assert_eq!(
-            get(server.address, endpoint.as_str().unwrap()).await.status,
-            200
-        );
+        let path = endpoint.as_str().unwrap().replace("{cid}", "1");
+        assert_eq!(get(server.address, &path).await.status, 200, "{path}");
     }
 }
 
