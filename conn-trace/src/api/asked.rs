@@ -14,12 +14,15 @@ use super::{error::ApiError, requests::Requests, shared::Shared};
 use crate::query::Dialect;
 
 /// Every path there is, below the prefix of each dialect.
-pub(super) const ENDPOINTS: [&str; 8] = [
+pub(super) const ENDPOINTS: [&str; 11] = [
     "/",
+    "/accstatz",
     "/connz",
     "/connz/{cid}",
+    "/gatewayz",
     "/health",
     "/healthz",
+    "/leafz",
     "/routez",
     "/subsz",
     "/varz",

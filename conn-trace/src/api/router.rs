@@ -15,7 +15,7 @@ use hyper::{
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
-    absent::{routez, subsz},
+    absent::{Accounts, Gateways, LeafNodes, Routes, Subscriptions, absent},
     asked::{Endpoints, count, endpoint},
     connz::{connz, one},
     error::ApiError,
@@ -70,11 +70,14 @@ fn endpoints<S: Source>(shared: &Arc<Shared<S>>, dialect: &'static Dialect) -> R
         .route(&at("/"), endpoint(index::<S>))
         .route(&at("/connz"), endpoint(connz::<S>))
         .route(&at("/connz/{cid}"), endpoint(one::<S>))
+        .route(&at("/varz"), endpoint(varz::<S>))
         .route(&at("/health"), endpoint(healthz::<S>))
         .route(&at("/healthz"), endpoint(healthz::<S>))
-        .route(&at("/routez"), endpoint(routez::<S>))
-        .route(&at("/subsz"), endpoint(subsz::<S>))
-        .route(&at("/varz"), endpoint(varz::<S>))
+        .route(&at("/accstatz"), endpoint(absent::<S, Accounts>))
+        .route(&at("/gatewayz"), endpoint(absent::<S, Gateways>))
+        .route(&at("/leafz"), endpoint(absent::<S, LeafNodes>))
+        .route(&at("/routez"), endpoint(absent::<S, Routes>))
+        .route(&at("/subsz"), endpoint(absent::<S, Subscriptions>))
         .method_not_allowed_fallback(async move || ApiError::Method.response(dialect))
         .layer(middleware::from_fn_with_state(
             Arc::clone(&state),

@@ -88,8 +88,8 @@ async fn varz() {
             "remotes": 0, "leafnodes": 0, "in_msgs": 3, "out_msgs": i64::MAX, "in_bytes": 1,
             "out_bytes": 2, "slow_consumers": 0, "subscriptions": 0,
             "http_req_stats": {
-                "/": 0, "/connz": 1, "/connz/{cid}": 0, "/health": 0, "/healthz": 0, "/routez": 0,
-                "/subsz": 0, "/varz": 1,
+                "/": 0, "/accstatz": 0, "/connz": 1, "/connz/{cid}": 0, "/gatewayz": 0,
+                "/health": 0, "/healthz": 0, "/leafz": 0, "/routez": 0, "/subsz": 0, "/varz": 1,
             },
             "conn_trace": {
                 "variant": "tp_btf", "attached": true,
@@ -150,10 +150,13 @@ async fn index() {
     let listed = answer.json()["endpoints"].to_string();
     for path in [
         "/",
+        "/accstatz",
         "/connz",
         "/connz/{cid}",
+        "/gatewayz",
         "/health",
         "/healthz",
+        "/leafz",
         "/routez",
         "/subsz",
         "/varz",
@@ -168,14 +171,54 @@ async fn index() {
 }
 
 #[tokio::test]
+async fn what_there_is_none_of() {
+    let server = Running::start(&Fake::new(1)).await;
+    for (path, nothing) in [
+        ("/accstatz", json!({"account_statz": []})),
+        (
+            "/gatewayz",
+            json!({"outbound_gateways": {}, "inbound_gateways": {}}),
+        ),
+        ("/leafz", json!({"leafnodes": 0, "leafs": []})),
+        ("/routez", json!({"num_routes": 0, "routes": []})),
+        (
+            "/subsz",
+            json!({
+                "num_subscriptions": 0, "num_cache": 0, "num_inserts": 0, "num_removes": 0,
+                "num_matches": 0, "cache_hit_rate": 0.0, "max_fanout": 0, "avg_fanout": 0.0,
+                "total": 0, "offset": 0, "limit": 1024,
+            }),
+        ),
+    ] {
+        let mut answer = get(server.address, path).await.json();
+        let fields = answer.as_object_mut().unwrap();
+        for (field, value) in [
+            ("server_id", "id"),
+            ("server_name", "host"),
+            ("now", "2026-11-20T12:00:00Z"),
+        ] {
+            assert_eq!(fields.remove(field), Some(value.into()), "{path}");
+        }
+        assert_eq!(answer, nothing, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn head_is_get_without_the_body() {
     let server = Running::start(&Fake::new(30)).await;
     for path in [
         "/",
         "/connz",
+        "/connz/1",
+        "/connz/x",
         "/varz",
         "/healthz",
+        "/subsz",
+        "/routez",
         "/connz?limit=x",
+        "/nats/",
+        "/nats/connz",
+        "/nats/connz?limit=x",
         "/nothing",
     ] {
         let head = request(server.address, "HEAD", path).await;
@@ -215,6 +258,12 @@ async fn every_answer_forbids_guessing_and_storing() {
             ("/", true),
             ("/connz", true),
             ("/connz?limit=x", true),
+            ("/connz/1", true),
+            ("/nats/connz", true),
+            ("/nats/connz?limit=x", true),
+            ("/nats/varz", true),
+            ("/subsz", true),
+            ("/routez", true),
             ("/varz", true),
             ("/healthz", true),
             ("/nothing", false),

@@ -107,7 +107,16 @@ async fn requests_are_counted_by_dialect() {
 #[tokio::test]
 async fn the_other_endpoints_are_the_same() {
     let server = Running::start(&fake(1)).await;
-    for path in ["/", "/health", "/healthz", "/routez", "/subsz"] {
+    for path in [
+        "/",
+        "/accstatz",
+        "/gatewayz",
+        "/health",
+        "/healthz",
+        "/leafz",
+        "/routez",
+        "/subsz",
+    ] {
         let (ours, theirs) = (
             get(server.address, path).await,
             get(server.address, &format!("/nats{path}")).await,

@@ -142,6 +142,7 @@ async fn exporter_finds_figures_in_the_other_endpoints() {
             ("/varz", "connections", 2),
             ("/subsz", "num_subscriptions", 0),
             ("/routez", "num_routes", 0),
+            ("/leafz", "leafnodes", 0),
         ] {
             let answer = get(server.address, &format!("{base}{endpoint}")).await;
             let figures = answer.json();

@@ -1,4 +1,7 @@
-//! Netdata's nats collector (`src/go/plugin/go.d/collector/nats`): `/varz` and `/healthz`.
+//! Netdata's nats collector (`src/go/plugin/go.d/collector/nats`): `/healthz`, `/varz`, `/accstatz`,
+//! `/routez` and `/gatewayz`. It does not start where one of them has no answer.
+
+use serde_json::Map;
 
 use super::{
     super::{
@@ -15,13 +18,30 @@ async fn netdata_reads_varz_and_its_requests() {
     for base in BASES {
         let answer = get(server.address, &format!("{base}/varz")).await;
         let varz: Varz = serde_json::from_str(&answer.body).unwrap();
-        // Without these two it takes the server for another program.
-        assert!(!varz.server_id.is_empty() && !varz.version.is_empty());
+        // All charts are labelled with these.
+        assert_eq!((&*varz.server_id, &*varz.server_name), ("id", "host"));
+        assert_eq!(&*varz.uptime, "1h14m15s");
         assert_eq!((varz.proto, &*varz.host), (1, "127.0.0.1"));
         assert_eq!(varz.port, i64::from(server.address.port()));
         assert_eq!((varz.max_connections, varz.leafnodes), (65_536, 0));
         for path in ["/", "/varz", "/connz", "/routez", "/subsz", "/healthz"] {
             assert!(varz.http_req_stats.contains_key(path), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn netdata_reads_accounts_routes_and_gateways() {
+    let server = Running::start(&Fake::new(2)).await;
+    for base in BASES {
+        let ask = async |path: &str| get(server.address, &format!("{base}{path}")).await.json();
+        let accounts = &ask("/accstatz").await["account_statz"];
+        assert!(accounts.as_array().is_some_and(Vec::is_empty));
+        let routes = &ask("/routez").await["routes"];
+        assert!(routes.as_array().is_some_and(Vec::is_empty));
+        let gateways = ask("/gatewayz").await;
+        for side in ["outbound_gateways", "inbound_gateways"] {
+            assert!(gateways[side].as_object().is_some_and(Map::is_empty));
         }
     }
 }
