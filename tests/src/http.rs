@@ -45,12 +45,6 @@ impl Client {
         }
     }
 
-    /// Whom it asks.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// `GET` of a path with its query.
     ///
     /// # Errors

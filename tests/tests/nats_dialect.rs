@@ -50,7 +50,7 @@ fn a_poller_of_nats_finds_the_same_at_the_agent() {
     let server = NatsServer::start(&program);
     let theirs = server.poller();
     let condition = format!("local_port={}", server.address().port());
-    let ours = Poller::new(agent.client().address(), "/nats", &condition);
+    let ours = Poller::new(agent.address, "/nats", &condition);
     let runtime = Runtime::new().expect("a runtime");
     let mut clients: Vec<Client> = (0..CLIENTS)
         .map(|_| {
