@@ -1,5 +1,5 @@
-//! Datadog's gnatsd check (`gnatsd/datadog_checks/gnatsd/gnatsd.py`). It takes fields without asking whether
-//! they are there: one that is missing ends the check.
+//! Datadog's gnatsd check (`gnatsd/datadog_checks/gnatsd/gnatsd.py`). It takes fields without
+//! asking whether they are there: one that is missing ends the check.
 
 use serde_json::Value;
 

@@ -1,5 +1,5 @@
-//! prometheus-nats-exporter 0.20 (`collector/*.go`). It looks at no status, asks `/connz` without a limit,
-//! and asserts the type of each field of a row: another type, or null, ends it in a panic.
+//! prometheus-nats-exporter 0.20 (`collector/*.go`). It looks at no status, asks `/connz` without a
+//! limit, and asserts the type of each field of a row: another type, or null, ends it in a panic.
 
 use std::collections::HashSet;
 

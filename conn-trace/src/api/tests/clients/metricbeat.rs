@@ -1,5 +1,5 @@
-//! Metricbeat's nats module (`metricbeat/module/nats`): required fields with their types, and times in words
-//! whose parts have to be integers.
+//! Metricbeat's nats module (`metricbeat/module/nats`): required fields with their types, and times
+//! in words whose parts have to be integers.
 
 use serde_json::Value;
 

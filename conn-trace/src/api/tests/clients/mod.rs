@@ -1,5 +1,5 @@
-//! What clients of NATS's and WuKongIM's monitoring need, each a test that reads answers as that
-//! client does. The address of the first part of a path is that of the dialect it is set up with.
+//! What clients of NATS's and WuKongIM's monitoring need, one file for each of them. The tests ask
+//! what that client asks, and read the answers as it does.
 
 mod datadog;
 mod exporter;

@@ -1,5 +1,5 @@
-//! nats-dashboard (`src/lib`): a web page that fetches `/varz` and `/connz` from another origin, with every
-//! option in the query, also those that are not set.
+//! nats-dashboard (`src/lib`): a web page that fetches `/varz` and `/connz` from another origin,
+//! with every option in the query, also those that are not set.
 
 use serde_json::Value;
 

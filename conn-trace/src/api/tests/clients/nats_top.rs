@@ -1,5 +1,5 @@
-//! nats-top 0.6.4 (`util/toputils.go`). It asks for `/varz` and for `/connz` with a limit, decodes both
-//! into nats-server's types, and ends in a panic at a refusal without an end of line.
+//! nats-top 0.6.4 (`util/toputils.go`). It asks for `/varz` and for `/connz` with a limit, decodes
+//! both into nats-server's types, and ends in a panic at a refusal without an end of line.
 
 use super::{
     super::{

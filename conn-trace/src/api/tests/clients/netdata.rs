@@ -1,5 +1,5 @@
-//! Netdata's nats collector (`src/go/plugin/go.d/collector/nats`): `/healthz`, `/varz`, `/accstatz`,
-//! `/routez` and `/gatewayz`. It does not start where one of them has no answer.
+//! Netdata's nats collector (`src/go/plugin/go.d/collector/nats`): `/healthz`, `/varz`,
+//! `/accstatz`, `/routez` and `/gatewayz`. It does not start where one of them has no answer.
 
 use serde_json::Map;
 

@@ -1,5 +1,5 @@
-//! Telegraf's nats input (`plugins/inputs/nats/nats.go`): `/varz`, decoded into nats-server's type, below a
-//! path that may have been given.
+//! Telegraf's nats input (`plugins/inputs/nats/nats.go`): `/varz`, decoded into nats-server's type,
+//! below a path that may have been given.
 
 use super::{
     super::{

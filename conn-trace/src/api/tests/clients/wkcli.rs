@@ -1,5 +1,5 @@
-//! WuKongIM's `wkcli server connz` (`cmd/wkcli/server.go`) and the page of its web interface: the agent's own
-//! dialect, with WuKongIM's sort keys.
+//! WuKongIM's `wkcli server connz` (`cmd/wkcli/server.go`) and the page of its web interface: the
+//! agent's own dialect, with WuKongIM's sort keys.
 
 use serde::Deserialize;
 
