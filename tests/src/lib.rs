@@ -12,6 +12,7 @@ pub mod http;
 pub mod link;
 pub mod mounts;
 pub mod moved;
+pub mod nats;
 pub mod netns;
 pub mod opens;
 pub mod pair;

@@ -92,7 +92,7 @@ fn only_get_and_head_of_what_exists() {
     for path in [
         "/nothing",
         "/connz/",
-        "/connz/1",
+        "/connz/1/2",
         "/CONNZ",
         "/../etc/passwd",
         "/connz%00",

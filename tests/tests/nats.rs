@@ -1,47 +1,16 @@
 //! nats-server with real clients, against its own `/connz`.
 
-use std::{net::IpAddr, process::Command, time::Duration};
-
 use async_nats::Client;
 use conn_trace_tests::{
-    agent::{Agent, free_address},
+    agent::Agent,
     connz::Row,
-    http,
-    program::Server,
+    nats::{NatsServer, assert_near},
     skip::installed,
-    slowness::longer,
     wait::eventually,
 };
-use jiff::{SignedDuration, Timestamp};
-use serde::Deserialize;
 use tokio::runtime::Runtime;
 
 const CLIENTS: usize = 20;
-/// The server takes its stamps when it gets to run, the kernel when the packet comes.
-const NEAR: Duration = Duration::from_millis(50);
-
-#[derive(Debug, Deserialize)]
-struct NatsPage {
-    num_connections: u64,
-    connections: Vec<NatsRow>,
-}
-
-#[derive(Debug, Deserialize)]
-struct NatsRow {
-    cid: u64,
-    ip: IpAddr,
-    port: u16,
-    start: Timestamp,
-    stop: Option<Timestamp>,
-    reason: Option<String>,
-}
-
-#[track_caller]
-fn assert_near(ours: Timestamp, theirs: Timestamp, what: &str) {
-    let difference = ours.duration_since(theirs).abs();
-    let near = SignedDuration::try_from(longer(NEAR)).expect("a short time");
-    assert!(difference <= near, "{what}: ours {ours}, theirs {theirs}");
-}
 
 /// Our rows of the server's clients, in the order in which they came.
 fn ours(agent: &Agent, port: u16, state: &str) -> Vec<Row> {
@@ -57,19 +26,9 @@ fn nats_server_lists_the_same_connections() {
         return;
     };
     let agent = Agent::start();
-    let (address, monitor) = (free_address(), free_address());
-    let directory = tempfile::tempdir().expect("a directory");
-    let mut command = Command::new(program);
-    command.current_dir(directory.path());
-    command.args(["-a", "127.0.0.1", "-p", &address.port().to_string()]);
-    command.args(["-m", &monitor.port().to_string()]);
-    let server = Server::start(&mut command, address);
-    let theirs = |state: &str| -> NatsPage {
-        let client = http::Client::new(monitor);
-        let path = format!("/connz?limit=1000&state={state}&sort=start");
-        let answer = eventually("the server's own list", || client.get(&path).ok());
-        serde_json::from_str(&answer.body).expect("JSON")
-    };
+    let server = NatsServer::start(&program);
+    let (address, poller) = (server.address(), server.poller());
+    let theirs = |state: &str| poller.page(&format!("limit=1000&state={state}&sort=start"));
     let runtime = Runtime::new().expect("a runtime");
     let clients: Vec<Client> = (0..CLIENTS)
         .map(|_| {

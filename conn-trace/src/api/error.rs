@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::shared::json;
 use crate::{
-    query::{QueryError, Quoted},
+    query::{Dialect, QueryError, Quoted},
     registry::Stopped,
 };
 
@@ -30,6 +30,9 @@ pub(super) enum ApiError {
     /// There is nothing at this path.
     #[error("no such endpoint: {0}")]
     NotFound(Quoted),
+    /// No connection has this number, or it is not one of those asked for.
+    #[error("no such connection: {0}")]
+    NoConnection(Quoted),
     /// Everything here is only read.
     #[error("method not allowed: use GET or HEAD")]
     Method,
@@ -54,11 +57,36 @@ impl ApiError {
         Self::Internal
     }
 
+    /// The answer to a request in `dialect`.
+    pub(super) fn response(self, dialect: &Dialect) -> Response {
+        let status = self.status();
+        let msg = match &self {
+            Self::Query(error) => (dialect.refusal)(error),
+            _ => self.to_string(),
+        };
+        if status.is_server_error() {
+            tracing::debug!(status = status.as_u16(), "request failed: {msg}");
+        }
+        // 5xx are always plain text: the NATS exporter reads any JSON body as figures, whatever
+        // the status.
+        let mut response = match status.is_server_error() || !dialect.has_json_refusals {
+            true => text(status, &msg),
+            false => json(status, &Refusal::new(status, msg)),
+        };
+        let header = match self {
+            Self::Busy => Some((RETRY_AFTER, HeaderValue::from(1))),
+            Self::Method => Some((ALLOW, HeaderValue::from_static("GET, HEAD"))),
+            _ => None,
+        };
+        response.headers_mut().extend(header);
+        response
+    }
+
     fn status(&self) -> StatusCode {
         match self {
             Self::Query(_) | Self::NoHost => StatusCode::BAD_REQUEST,
             Self::ForeignHost(_) => StatusCode::FORBIDDEN,
-            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::NotFound(_) | Self::NoConnection(_) => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Stopped(_) | Self::NoAnswer(_) | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -73,33 +101,22 @@ struct Refusal {
     status: u16,
 }
 
+impl Refusal {
+    fn new(status: StatusCode, msg: String) -> Self {
+        let status = status.as_u16();
+        Self { msg, status }
+    }
+}
+
+/// A plain answer, on a line of its own: nats-top panics where there is no end of line.
+fn text(status: StatusCode, msg: &str) -> Response {
+    let text = [(CONTENT_TYPE, "text/plain; charset=utf-8")];
+    (status, text, format!("{msg}\n")).into_response()
+}
+
 impl IntoResponse for ApiError {
+    /// For requests to nobody in particular.
     fn into_response(self) -> Response {
-        let status = self.status();
-        let msg = self.to_string();
-        if status.is_server_error() {
-            // Plain text: the NATS exporter reads any JSON body as figures, whatever the status.
-            // The newline is needed too: nats-top panics without one.
-            tracing::debug!(status = status.as_u16(), "request failed: {msg}");
-            let text = [(CONTENT_TYPE, "text/plain; charset=utf-8")];
-            let mut response = (status, text, format!("{msg}\n")).into_response();
-            if matches!(self, Self::Busy) {
-                response.headers_mut().insert(RETRY_AFTER, 1.into());
-            }
-            return response;
-        }
-        let mut response = json(
-            status,
-            &Refusal {
-                msg,
-                status: status.as_u16(),
-            },
-        );
-        if matches!(self, Self::Method) {
-            response
-                .headers_mut()
-                .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        }
-        response
+        self.response(&Dialect::ROOT)
     }
 }

@@ -1,16 +1,11 @@
 //! `/healthz`: whether what the other endpoints say can be trusted.
 
-use std::sync::Arc;
-
-use axum::{extract::State, response::Response};
+use axum::response::Response;
 use hyper::StatusCode;
 use jiff::SignedDuration;
 use serde::Serialize;
 
-use super::{
-    shared::{Shared, json},
-    source::Source,
-};
+use super::{asked::Asked, error::ApiError, shared::json, source::Source};
 use crate::registry::snapshot::Status;
 
 /// How long a loss counts as present.
@@ -26,12 +21,12 @@ struct Health {
 }
 
 /// Answers 200 only while every figure is complete.
-pub(super) async fn healthz<S: Source>(State(shared): State<Arc<Shared<S>>>) -> Response {
-    let error = match shared.status().await {
+pub(super) async fn healthz<S: Source>(asked: Asked<S>) -> Result<Response, ApiError> {
+    let error = match asked.shared().status().await {
         Ok(status) => fault(&status),
         Err(error) => Some(error.to_string()),
     };
-    match error {
+    Ok(match error {
         None => json(
             StatusCode::OK,
             &Health {
@@ -46,7 +41,7 @@ pub(super) async fn healthz<S: Source>(State(shared): State<Arc<Shared<S>>>) -> 
                 error,
             },
         ),
-    }
+    })
 }
 
 /// What is wrong, if anything.

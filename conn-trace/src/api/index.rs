@@ -4,19 +4,23 @@ use axum::response::Response;
 use hyper::StatusCode;
 use serde::Serialize;
 
-use super::{requests::ENDPOINTS, shared::json};
+use super::{
+    asked::{Asked, ENDPOINTS},
+    error::ApiError,
+    shared::json,
+};
+use crate::query::Dialect;
 
 #[derive(Serialize)]
 struct Index {
-    endpoints: [&'static str; ENDPOINTS.len()],
+    endpoints: Vec<String>,
 }
 
-/// Answers with the list of endpoints.
-pub(super) async fn index() -> Response {
-    json(
-        StatusCode::OK,
-        &Index {
-            endpoints: ENDPOINTS,
-        },
-    )
+/// Answers with the list of endpoints, those of all dialects.
+pub(super) async fn index<S>(_: Asked<S>) -> Result<Response, ApiError> {
+    let endpoints = Dialect::ALL
+        .iter()
+        .flat_map(|dialect| ENDPOINTS.map(|endpoint| format!("{}{endpoint}", dialect.prefix)))
+        .collect();
+    Ok(json(StatusCode::OK, &Index { endpoints }))
 }

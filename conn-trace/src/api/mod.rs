@@ -1,9 +1,12 @@
-//! The HTTP interface: `/connz`, `/varz`, `/healthz`, and the server that answers them.
+//! The HTTP interface: `/connz`, `/varz`, `/healthz` and the like, in each
+//! [`Dialect`](crate::query::Dialect), and the server that answers them.
 //!
 //! [`Server::bind`] takes the address, [`Server::serve`] answers until it is told to stop. What the
 //! answers are made from comes through the [`Source`] trait, so that all of this runs in tests
 //! without a kernel.
 
+mod absent;
+mod asked;
 mod connection;
 mod connz;
 mod error;

@@ -7,7 +7,6 @@ use axum::{
     extract::{Request, State},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::get,
 };
 use hyper::{
     Uri,
@@ -16,21 +15,28 @@ use hyper::{
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::{
-    connz::connz, error::ApiError, health::healthz, host, index::index, shared::Shared,
-    source::Source, varz::varz,
+    absent::{Accounts, Gateways, LeafNodes, Routes, Subscriptions, absent},
+    asked::{Endpoints, count, endpoint},
+    connz::{connz, one},
+    error::ApiError,
+    health::healthz,
+    host,
+    index::index,
+    requests::Requests,
+    shared::Shared,
+    source::Source,
+    varz::varz,
 };
-use crate::query::Quoted;
+use crate::query::{Dialect, Quoted};
 
 /// All endpoints. `cors` lets pages of other origins read them, as NATS and WuKongIM do.
-pub(super) fn router<S: Source>(shared: Arc<Shared<S>>, cors: bool) -> Router {
+pub(super) fn router<S: Source>(shared: &Arc<Shared<S>>, cors: bool) -> Router {
     let any_origin = cors.then_some(HeaderValue::from_static("*"));
-    let endpoints = Router::new()
-        .route("/", get(index))
-        .route("/connz", get(connz::<S>))
-        .route("/health", get(healthz::<S>))
-        .route("/healthz", get(healthz::<S>))
-        .route("/varz", get(varz::<S>))
-        .method_not_allowed_fallback(async || ApiError::Method)
+    let endpoints = Dialect::ALL
+        .into_iter()
+        .fold(Router::new(), |all, dialect| {
+            all.merge(endpoints(shared, dialect))
+        })
         .layer(SetResponseHeaderLayer::overriding(
             ACCESS_CONTROL_ALLOW_ORIGIN,
             any_origin,
@@ -38,7 +44,7 @@ pub(super) fn router<S: Source>(shared: Arc<Shared<S>>, cors: bool) -> Router {
     endpoints
         .fallback(async |uri: Uri| ApiError::NotFound(Quoted::new(uri.path())))
         .layer(middleware::from_fn_with_state(
-            Arc::clone(&shared),
+            Arc::clone(shared),
             admit::<S>,
         ))
         .layer(SetResponseHeaderLayer::overriding(
@@ -50,10 +56,37 @@ pub(super) fn router<S: Source>(shared: Arc<Shared<S>>, cors: bool) -> Router {
             CACHE_CONTROL,
             HeaderValue::from_static("no-store"),
         ))
-        .with_state(shared)
 }
 
-/// Turns away what is not meant for this host and counts the rest.
+/// Those of one dialect.
+fn endpoints<S: Source>(shared: &Arc<Shared<S>>, dialect: &'static Dialect) -> Router {
+    let state = Arc::new(Endpoints {
+        shared: Arc::clone(shared),
+        dialect,
+        requests: Requests::default(),
+    });
+    let at = |endpoint: &str| format!("{}{endpoint}", dialect.prefix);
+    Router::new()
+        .route(&at("/"), endpoint(index::<S>))
+        .route(&at("/connz"), endpoint(connz::<S>))
+        .route(&at("/connz/{cid}"), endpoint(one::<S>))
+        .route(&at("/varz"), endpoint(varz::<S>))
+        .route(&at("/health"), endpoint(healthz::<S>))
+        .route(&at("/healthz"), endpoint(healthz::<S>))
+        .route(&at("/accstatz"), endpoint(absent::<S, Accounts>))
+        .route(&at("/gatewayz"), endpoint(absent::<S, Gateways>))
+        .route(&at("/leafz"), endpoint(absent::<S, LeafNodes>))
+        .route(&at("/routez"), endpoint(absent::<S, Routes>))
+        .route(&at("/subsz"), endpoint(absent::<S, Subscriptions>))
+        .method_not_allowed_fallback(async move || ApiError::Method.response(dialect))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&state),
+            count::<S>,
+        ))
+        .with_state(state)
+}
+
+/// Turns away what is not meant for this host.
 async fn admit<S: Source>(
     State(shared): State<Arc<Shared<S>>>,
     request: Request,
@@ -65,6 +98,5 @@ async fn admit<S: Source>(
     {
         return error.into_response();
     }
-    shared.requests.count(request.uri().path());
     next.run(request).await
 }

@@ -23,7 +23,6 @@ use tokio::{
 use super::{
     connection,
     pages::Pages,
-    requests::Requests,
     router::router,
     shared::Shared,
     source::{ServerIdentity, Source},
@@ -153,12 +152,11 @@ impl Server {
             source,
             identity,
             address,
-            requests: Requests::default(),
             pages: Pages::new(),
             usage: Usage::new(),
             source_timeout: limits.source_timeout,
         });
-        let service = TowerToHyperService::new(router(shared, cors));
+        let service = TowerToHyperService::new(router(&shared, cors));
         let mut connections = JoinSet::new();
         let (stop, stopped) = watch::channel(());
         let accept = accept(&listener, &mut connections, &service, limits, &stopped);

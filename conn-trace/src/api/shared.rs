@@ -10,7 +10,6 @@ use tokio::time::timeout;
 use super::{
     error::ApiError,
     pages::Pages,
-    requests::Requests,
     source::{ServerIdentity, Source},
     usage::Usage,
 };
@@ -25,7 +24,6 @@ pub(super) struct Shared<S> {
     pub(super) identity: ServerIdentity,
     /// The listener's own address.
     pub(super) address: SocketAddr,
-    pub(super) requests: Requests,
     pub(super) pages: Pages,
     pub(super) usage: Usage,
     /// How long the source may take.

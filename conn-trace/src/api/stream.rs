@@ -73,7 +73,7 @@ impl Pieces {
             server_id: &identity.server_id,
             server_name: &identity.server_name,
             now: page.now,
-            num_connections: Integer(page.total),
+            num_connections: Integer(page.num_connections),
             total: Integer(page.total),
             offset: Integer(page.offset),
             limit: Integer(page.limit),

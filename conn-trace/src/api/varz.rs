@@ -1,13 +1,14 @@
 //! `/varz`: the agent's own figures, under NATS's names.
 
-use std::{net::IpAddr, sync::Arc, thread::available_parallelism};
+use std::{net::IpAddr, thread::available_parallelism};
 
-use axum::{extract::State, response::Response};
+use axum::response::Response;
 use hyper::StatusCode;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
+    asked::Asked,
     error::ApiError,
     requests::Requests,
     shared::{Shared, json},
@@ -34,8 +35,8 @@ struct Varz<'a> {
     start: Timestamp,
     now: Timestamp,
     uptime: Seconds,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mem: Option<Integer>,
+    /// 0 where it is not known: Datadog's check stops where it is missing.
+    mem: Integer,
     cores: usize,
     cpu: f64,
     connections: Integer,
@@ -104,14 +105,13 @@ impl From<Losses> for NamedLosses {
 }
 
 /// Answers with the figures of this moment.
-pub(super) async fn varz<S: Source>(
-    State(shared): State<Arc<Shared<S>>>,
-) -> Result<Response, ApiError> {
-    let status = shared.status().await?;
-    Ok(json(StatusCode::OK, &figures(&shared, &status)))
+pub(super) async fn varz<S: Source>(asked: Asked<S>) -> Result<Response, ApiError> {
+    let status = asked.shared().status().await?;
+    let figures = figures(asked.shared(), asked.requests(), &status);
+    Ok(json(StatusCode::OK, &figures))
 }
 
-fn figures<'a, S>(shared: &'a Shared<S>, status: &'a Status) -> Varz<'a> {
+fn figures<'a, S>(shared: &'a Shared<S>, requests: &'a Requests, status: &'a Status) -> Varz<'a> {
     let identity = &shared.identity;
     let uptime = status.now.duration_since(identity.start).as_secs();
     Varz {
@@ -126,7 +126,7 @@ fn figures<'a, S>(shared: &'a Shared<S>, status: &'a Status) -> Varz<'a> {
         now: status.now,
         // Not below 0 when the clock is set back.
         uptime: Seconds(u64::try_from(uptime).unwrap_or(0)),
-        mem: usage::resident_bytes().map(Integer),
+        mem: Integer(usage::resident_bytes().unwrap_or(0)),
         cores: available_parallelism().map_or(1, usize::from),
         cpu: shared.usage.cpu_percent(),
         connections: Integer(status.open),
@@ -140,7 +140,7 @@ fn figures<'a, S>(shared: &'a Shared<S>, status: &'a Status) -> Varz<'a> {
         out_bytes: Integer(status.totals.out_bytes),
         slow_consumers: 0,
         subscriptions: 0,
-        http_req_stats: &shared.requests,
+        http_req_stats: requests,
         conn_trace: ConnTrace {
             variant: status.variant,
             attached: status.attached,

@@ -48,6 +48,39 @@ pub enum QueryError {
     },
 }
 
+/// Parameters whose bad values NATS answers with the words of Go's strconv: name, NATS's word for
+/// the type, function of Go.
+const READ_BY_GO: [(&str, &str, &str); 5] = [
+    ("limit", "int", "Atoi"),
+    ("offset", "int", "Atoi"),
+    ("cid", "uint64", "ParseUint"),
+    ("auth", "boolean", "ParseBool"),
+    ("subs", "boolean", "ParseBool"),
+];
+
+/// The text that nats-server has for the error; where it has none, the agent's own.
+pub(super) fn in_words_of_nats(error: &QueryError) -> String {
+    let (parameter, value, fault) = match error {
+        QueryError::Unexpected {
+            parameter, value, ..
+        } => (*parameter, value, "invalid syntax"),
+        QueryError::OutOfRange { parameter, value } => (*parameter, value, "value out of range"),
+        QueryError::SortOfClosed { key } => {
+            return format!("sort by {key} only valid on closed connections");
+        }
+        QueryError::Repeated { .. } | QueryError::Encoding { .. } => return error.to_string(),
+    };
+    let read_by_go = READ_BY_GO.iter().find(|(name, ..)| *name == parameter);
+    match (parameter, read_by_go) {
+        ("sort", _) => format!("invalid sorting option: {}", value.bare()),
+        ("state", _) => format!("Error decoding state for {}", value.bare()),
+        (_, Some((_, kind, function))) => format!(
+            "Error decoding {kind} for '{parameter}': strconv.{function}: parsing {value}: {fault}"
+        ),
+        (_, None) => error.to_string(),
+    }
+}
+
 /// A value as error texts show it: in quotes, control characters escaped, cut when long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quoted {
@@ -67,6 +100,12 @@ impl Quoted {
             text: text[..end.unwrap_or(text.len())].to_owned(),
             is_cut: end.is_some(),
         }
+    }
+
+    /// The same without the quotes.
+    fn bare(&self) -> impl Display {
+        let Self { text, is_cut } = self;
+        format!("{}{}", text.escape_debug(), if *is_cut { "…" } else { "" })
     }
 }
 

@@ -32,6 +32,9 @@ pub struct Filter {
     pub service: Option<String>,
     /// Whether the agent's own connections are shown as well.
     pub with_self: bool,
+    /// Whether there is a condition on what only the application knows, such as a NATS account.
+    /// No connection is known to fulfil it.
+    pub unknowable: bool,
 }
 
 /// A Unix user by name or number.
@@ -76,6 +79,7 @@ impl Filter {
             && holds(self.netns.as_ref(), |netns| *netns == facts.netns)
             // A connection belongs to a service by configuration, and none is configured.
             && self.service.is_none()
+            && !self.unknowable
     }
 }
 

@@ -5,10 +5,12 @@
 
 mod address;
 mod derived;
+mod dialect;
 mod duration;
 mod error;
 mod filter;
 mod page;
+mod parameters;
 mod params;
 mod pattern;
 mod percent;
@@ -25,11 +27,12 @@ mod value;
 pub(crate) mod tests;
 
 pub use address::Network;
+pub use dialect::Dialect;
 pub use duration::{GoDuration, Seconds};
 pub use error::{QueryError, Quoted};
 pub use filter::{Filter, User};
 pub use page::Page;
-pub use params::{DEFAULT_LIMIT, Query};
+pub use params::Query;
 pub use pattern::Pattern;
 pub use ports::Ports;
 pub use reason::reason;

@@ -19,6 +19,9 @@ pub struct Page {
     pub rows: Vec<Connection>,
     /// Rows that pass the filters, on all pages together.
     pub total: u64,
+    /// What `num_connections` says: `total`, or the rows of this page where the dialect counts
+    /// those.
+    pub num_connections: u64,
     /// Rows skipped, as asked for.
     pub offset: u64,
     /// Rows at most, as it applied.
@@ -65,11 +68,15 @@ impl Query {
             }
         };
         rows.retain(|row| self.state.matches(row.state) && self.filter.matches(row));
-        let total = rows.len();
+        let total = rows.len() as u64;
         let page = (self.offset, self.limit);
         let shown = top(&rows, self.sort.key, self.effective_order(), now_ns, page);
         // Moved out one by one: a page of all connections must not exist twice.
         let mut rows: Vec<Option<Connection>> = rows.into_iter().map(Some).collect();
+        let num_connections = match self.counts_page {
+            true => shown.len() as u64,
+            false => total,
+        };
         Page {
             now,
             now_ns,
@@ -77,7 +84,8 @@ impl Query {
                 .into_iter()
                 .filter_map(|place| rows[place].take())
                 .collect(),
-            total: total as u64,
+            total,
+            num_connections,
             offset: self.offset,
             limit: self.limit,
             untracked,

@@ -3,21 +3,34 @@
 use std::{borrow::Cow, num::IntErrorKind};
 
 use super::{
+    dialect::{self, Dialect},
     error::{QueryError, Quoted},
     percent,
 };
+
+/// The booleans of every dialect, in either case.
+const BOOLEANS: [(&str, bool); 4] = [("0", false), ("1", true), ("false", false), ("true", true)];
 
 /// One parameter's decoded value, with the name that errors mention.
 pub(super) struct Value<'a> {
     parameter: &'static str,
     text: Cow<'a, str>,
+    dialect: &'a Dialect,
 }
 
 impl<'a> Value<'a> {
     /// Decodes `encoded`, the part after `=`.
-    pub(super) fn decode(parameter: &'static str, encoded: &'a str) -> Result<Self, QueryError> {
+    pub(super) fn decode(
+        parameter: &'static str,
+        encoded: &'a str,
+        dialect: &'a Dialect,
+    ) -> Result<Self, QueryError> {
         match percent::decode(encoded) {
-            Some(text) => Ok(Self { parameter, text }),
+            Some(text) => Ok(Self {
+                parameter,
+                text,
+                dialect,
+            }),
             None => Err(QueryError::Encoding {
                 parameter,
                 value: Quoted::new(encoded),
@@ -28,6 +41,11 @@ impl<'a> Value<'a> {
     /// The decoded text.
     pub(super) fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The dialect that it is said in.
+    pub(super) fn dialect(&self) -> &Dialect {
+        self.dialect
     }
 
     /// The error that this value is not `expected`.
@@ -58,12 +76,12 @@ impl<'a> Value<'a> {
 
     /// `0 1 true false`.
     pub(super) fn boolean(&self) -> Result<bool, QueryError> {
-        self.parsed(boolean(&self.text), "0, 1, true or false")
+        self.parsed(self.as_boolean(), "0, 1, true or false")
     }
 
     /// `0 1 true false detail`: accepted for compatibility, and of no effect.
     pub(super) fn subs(&self) -> Result<(), QueryError> {
-        let is_known = boolean(&self.text).is_some() || self.text.eq_ignore_ascii_case("detail");
+        let is_known = self.as_boolean().is_some() || self.text.eq_ignore_ascii_case("detail");
         self.parsed(is_known.then_some(()), "0, 1, true, false or detail")
     }
 
@@ -91,20 +109,16 @@ impl<'a> Value<'a> {
             })
     }
 
+    fn as_boolean(&self) -> Option<bool> {
+        [&BOOLEANS, self.dialect.booleans]
+            .into_iter()
+            .find_map(|names| dialect::named(names, &self.text))
+    }
+
     fn out_of_range(&self) -> QueryError {
         QueryError::OutOfRange {
             parameter: self.parameter,
             value: Quoted::new(&self.text),
         }
-    }
-}
-
-fn boolean(text: &str) -> Option<bool> {
-    match text {
-        "0" => Some(false),
-        "1" => Some(true),
-        _ if text.eq_ignore_ascii_case("false") => Some(false),
-        _ if text.eq_ignore_ascii_case("true") => Some(true),
-        _ => None,
     }
 }

@@ -87,7 +87,10 @@ async fn varz() {
             "uptime": "1h14m15s", "connections": 2, "total_connections": 7, "routes": 0,
             "remotes": 0, "leafnodes": 0, "in_msgs": 3, "out_msgs": i64::MAX, "in_bytes": 1,
             "out_bytes": 2, "slow_consumers": 0, "subscriptions": 0,
-            "http_req_stats": {"/": 0, "/connz": 1, "/health": 0, "/healthz": 0, "/varz": 1},
+            "http_req_stats": {
+                "/": 0, "/accstatz": 0, "/connz": 1, "/connz/{cid}": 0, "/gatewayz": 0,
+                "/health": 0, "/healthz": 0, "/leafz": 0, "/routez": 0, "/subsz": 0, "/varz": 1,
+            },
             "conn_trace": {
                 "variant": "tp_btf", "attached": true,
                 "degradations": [{
@@ -141,14 +144,62 @@ async fn health() {
 
 #[tokio::test]
 async fn index() {
-    let server = Running::start(&Fake::new(0)).await;
+    let server = Running::start(&Fake::new(1)).await;
     let answer = get(server.address, "/").await;
     assert_eq!(answer.status, 200);
+    let listed = answer.json()["endpoints"].to_string();
+    for path in [
+        "/",
+        "/accstatz",
+        "/connz",
+        "/connz/{cid}",
+        "/gatewayz",
+        "/health",
+        "/healthz",
+        "/leafz",
+        "/routez",
+        "/subsz",
+        "/varz",
+    ] {
+        assert!(listed.contains(&format!("\"{path}\"")), "{listed}");
+        assert!(listed.contains(&format!("\"/nats{path}\"")), "{listed}");
+    }
     for endpoint in answer.json()["endpoints"].as_array().unwrap() {
-        assert_eq!(
-            get(server.address, endpoint.as_str().unwrap()).await.status,
-            200
-        );
+        let path = endpoint.as_str().unwrap().replace("{cid}", "1");
+        assert_eq!(get(server.address, &path).await.status, 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_there_is_none_of() {
+    let server = Running::start(&Fake::new(1)).await;
+    for (path, nothing) in [
+        ("/accstatz", json!({"account_statz": []})),
+        (
+            "/gatewayz",
+            json!({"outbound_gateways": {}, "inbound_gateways": {}}),
+        ),
+        ("/leafz", json!({"leafnodes": 0, "leafs": []})),
+        ("/routez", json!({"num_routes": 0, "routes": []})),
+        (
+            "/subsz",
+            json!({
+                "num_subscriptions": 0, "num_cache": 0, "num_inserts": 0, "num_removes": 0,
+                "num_matches": 0, "cache_hit_rate": 0.0, "max_fanout": 0, "avg_fanout": 0.0,
+                "total": 0, "offset": 0, "limit": 1024,
+            }),
+        ),
+    ] {
+        let mut answer = get(server.address, path).await.json();
+        let fields = answer.as_object_mut().unwrap();
+        for (field, value) in [
+            ("server_id", "id"),
+            ("server_name", "host"),
+            ("now", "2026-11-20T12:00:00Z"),
+        ] {
+            assert_eq!(fields.remove(field), Some(value.into()), "{path}");
+        }
+        assert_eq!(answer, nothing, "{path}");
     }
 }
 
@@ -158,9 +209,16 @@ async fn head_is_get_without_the_body() {
     for path in [
         "/",
         "/connz",
+        "/connz/1",
+        "/connz/x",
         "/varz",
         "/healthz",
+        "/subsz",
+        "/routez",
         "/connz?limit=x",
+        "/nats/",
+        "/nats/connz",
+        "/nats/connz?limit=x",
         "/nothing",
     ] {
         let head = request(server.address, "HEAD", path).await;
@@ -200,6 +258,12 @@ async fn every_answer_forbids_guessing_and_storing() {
             ("/", true),
             ("/connz", true),
             ("/connz?limit=x", true),
+            ("/connz/1", true),
+            ("/nats/connz", true),
+            ("/nats/connz?limit=x", true),
+            ("/nats/varz", true),
+            ("/subsz", true),
+            ("/routez", true),
             ("/varz", true),
             ("/healthz", true),
             ("/nothing", false),

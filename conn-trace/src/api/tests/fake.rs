@@ -46,6 +46,20 @@ impl Fake {
         Self(Arc::new(Mutex::new(state)))
     }
 
+    /// Connections of every kind, open and closed, on a healthy host.
+    pub(super) fn of_all_kinds() -> Self {
+        let snapshot = fixture::snapshot(&fixture::seeds(300));
+        let fake = Self::new(snapshot.open.len() as u64);
+        fake.0.lock().unwrap().snapshot = snapshot;
+        fake
+    }
+
+    /// Open connections besides.
+    pub(super) fn open(self, open: Vec<Connection>) -> Self {
+        self.0.lock().unwrap().snapshot.open.extend(open);
+        self
+    }
+
     /// Closed connections besides.
     pub(super) fn closed(self, closed: Vec<Connection>) -> Self {
         self.0.lock().unwrap().snapshot.closed = closed;

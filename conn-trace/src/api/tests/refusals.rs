@@ -74,6 +74,9 @@ async fn unknown_paths() {
         "/CONNZ",
         "/connz%2F",
         "/varz/x",
+        "/connz/1/2",
+        "/nats",
+        "/nats/nothing",
     ] {
         let answer = get(server.address, path).await;
         assert_refused(&answer, 404, &format!("no such endpoint: \"{path}\""));
@@ -89,7 +92,19 @@ async fn unknown_paths() {
 #[tokio::test]
 async fn other_methods() {
     let server = Running::start(&Fake::new(1)).await;
-    for path in ["/", "/connz", "/varz", "/health", "/healthz"] {
+    for path in [
+        "/",
+        "/connz",
+        "/connz/1",
+        "/accstatz",
+        "/gatewayz",
+        "/leafz",
+        "/routez",
+        "/subsz",
+        "/varz",
+        "/health",
+        "/healthz",
+    ] {
         for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "BREW"] {
             let answer = request(server.address, method, path).await;
             assert_refused(&answer, 405, "method not allowed: use GET or HEAD");

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::fixture;
 use crate::{
-    query::Query,
+    query::{Dialect, Query},
     registry::{connection::Connection, snapshot::Snapshot},
 };
 
@@ -99,7 +99,7 @@ proptest! {
         with_self: bool,
     ) {
         let query = format!("limit=1000&{state}&{one}&{other}&self={with_self}");
-        let Ok(query) = Query::parse(&query) else {
+        let Ok(query) = Query::parse(&Dialect::ROOT, &query) else {
             // The same parameter twice.
             prop_assert_eq!(one.split('=').next(), other.split('=').next());
             return Ok(());
@@ -127,7 +127,9 @@ fn what_was_not_asked_for_is_not_shown_even_if_the_snapshot_has_it() {
         ("state=closed", vec![2]),
         ("state=all", vec![1, 2]),
     ] {
-        let page = Query::parse(query).unwrap().page(snapshot.clone());
+        let page = Query::parse(&Dialect::ROOT, query)
+            .unwrap()
+            .page(snapshot.clone());
         assert_eq!(
             page.rows
                 .iter()

@@ -28,6 +28,21 @@ pub(crate) fn snapshots(most: usize) -> impl Strategy<Value = Snapshot> {
     seeds.prop_map(|seeds| snapshot(&seeds))
 }
 
+/// The same `count` seeds at every call, no two of them alike.
+pub(crate) fn seeds(count: u64) -> Vec<Seed> {
+    // Knuth's MMIX generator, of which the upper bits are the random ones.
+    let mut state = 1_u64;
+    let mut digit = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        u8::try_from((state >> 40) % 6).unwrap()
+    };
+    (0..count)
+        .map(|_| std::array::from_fn(|_| digit()))
+        .collect()
+}
+
 pub(crate) fn snapshot(seeds: &[Seed]) -> Snapshot {
     let all = (1..).zip(seeds).map(|(cid, seed)| connection(cid, *seed));
     let (mut closed, open): (Vec<_>, Vec<_>) = all.partition(|row| row.end.is_some());

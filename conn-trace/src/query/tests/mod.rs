@@ -2,6 +2,7 @@
 
 pub(crate) mod fixture;
 
+mod dialect;
 mod filter;
 mod order;
 mod params;

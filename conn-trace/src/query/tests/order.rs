@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::fixture::{self, NOW_NS};
 use crate::{
-    query::{Page, Query, reason},
+    query::{Dialect, Page, Query, reason},
     registry::{
         connection::{Connection, Owner, Process},
         snapshot::Snapshot,
@@ -126,7 +126,9 @@ fn naive(snapshot: &Snapshot, what: &str, ascending: bool) -> Vec<u64> {
 
 fn page(snapshot: &Snapshot, query: &str) -> Page {
     let query = format!("state=all&self=1&{query}");
-    Query::parse(&query).expect(&query).page(snapshot.clone())
+    Query::parse(&Dialect::ROOT, &query)
+        .expect(&query)
+        .page(snapshot.clone())
 }
 
 fn cids(page: &Page) -> Vec<u64> {

@@ -1,16 +1,18 @@
 //! Every parameter's values, good and bad.
 
 use crate::{
-    query::{DEFAULT_LIMIT, Network, Order, Pattern, Query, Sort, SortKey, StateFilter},
+    query::{Dialect, Network, Order, Pattern, Query, Sort, SortKey, StateFilter},
     registry::connection::{Direction, TcpState},
 };
 
 fn parse(text: &str) -> Query {
-    Query::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    Query::parse(&Dialect::ROOT, text).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
 fn error(text: &str) -> String {
-    Query::parse(text).expect_err(text).to_string()
+    Query::parse(&Dialect::ROOT, text)
+        .expect_err(text)
+        .to_string()
 }
 
 #[test]
@@ -53,7 +55,7 @@ fn good_values() {
         i64::MAX.unsigned_abs()
     );
     for limit in ["0", "-1", "-9223372036854775808"] {
-        assert_eq!(parse(&format!("limit={limit}")).limit, DEFAULT_LIMIT);
+        assert_eq!(parse(&format!("limit={limit}")).limit, 20);
     }
     for subs in ["0", "1", "true", "FALSE", "detail", "Detail"] {
         assert_eq!(parse(&format!("subs={subs}")), Query::default());
