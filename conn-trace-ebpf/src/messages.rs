@@ -7,8 +7,8 @@
 //! * `fexit`, for kernels without them: the return of `tcp_sendmsg`, `tcp_recvmsg` and, before 6.5,
 //!   of `tcp_sendpage` (net/ipv4/tcp.c).
 //!
-//! Each has two programs where the kernel may take the CPU from a task inside of one: then another
-//! task finds that one busy, and the second acts in its place (`preempted.rs`).
+//! Each has several programs where the kernel may take the CPU from a task inside of one: then
+//! another task finds that one busy, and the next acts in its place (`preempted.rs`).
 //!
 //! A call that only peeked or read the error queue moved nothing.
 
@@ -44,8 +44,18 @@ fn message_sent(ctx: BtfTracePointContext) -> i32 {
 }
 
 #[btf_tracepoint(function = "sock_send_length")]
+fn message_sent_second(ctx: BtfTracePointContext) -> i32 {
+    on_sent(&ctx, Order::Middle, ctx.arg(0), ctx.arg(1))
+}
+
+#[btf_tracepoint(function = "sock_send_length")]
+fn message_sent_third(ctx: BtfTracePointContext) -> i32 {
+    on_sent(&ctx, Order::Middle, ctx.arg(0), ctx.arg(1))
+}
+
+#[btf_tracepoint(function = "sock_send_length")]
 fn message_sent_nested(ctx: BtfTracePointContext) -> i32 {
-    on_sent(&ctx, Order::Second, ctx.arg(0), ctx.arg(1))
+    on_sent(&ctx, Order::Last, ctx.arg(0), ctx.arg(1))
 }
 
 #[btf_tracepoint(function = "sock_recv_length")]
@@ -54,8 +64,18 @@ fn message_received(ctx: BtfTracePointContext) -> i32 {
 }
 
 #[btf_tracepoint(function = "sock_recv_length")]
+fn message_received_second(ctx: BtfTracePointContext) -> i32 {
+    on_received(&ctx, Order::Middle, ctx.arg(0), ctx.arg(1), ctx.arg(2))
+}
+
+#[btf_tracepoint(function = "sock_recv_length")]
+fn message_received_third(ctx: BtfTracePointContext) -> i32 {
+    on_received(&ctx, Order::Middle, ctx.arg(0), ctx.arg(1), ctx.arg(2))
+}
+
+#[btf_tracepoint(function = "sock_recv_length")]
 fn message_received_nested(ctx: BtfTracePointContext) -> i32 {
-    on_received(&ctx, Order::Second, ctx.arg(0), ctx.arg(1), ctx.arg(2))
+    on_received(&ctx, Order::Last, ctx.arg(0), ctx.arg(1), ctx.arg(2))
 }
 
 /// `int tcp_sendmsg(sk, msg, size)`
@@ -66,7 +86,7 @@ fn sendmsg_returned(ctx: FExitContext) -> i32 {
 
 #[fexit(function = "tcp_sendmsg")]
 fn sendmsg_returned_nested(ctx: FExitContext) -> i32 {
-    on_sent(&ctx, Order::Second, ctx.arg(0), ctx.arg(3))
+    on_sent(&ctx, Order::Last, ctx.arg(0), ctx.arg(3))
 }
 
 /// `int tcp_sendpage(sk, page, offset, size, flags)`: one page or less of `sendfile` or `splice`.
@@ -77,7 +97,7 @@ fn sendpage_returned(ctx: FExitContext) -> i32 {
 
 #[fexit(function = "tcp_sendpage")]
 fn sendpage_returned_nested(ctx: FExitContext) -> i32 {
-    on_sent(&ctx, Order::Second, ctx.arg(0), ctx.arg(5))
+    on_sent(&ctx, Order::Last, ctx.arg(0), ctx.arg(5))
 }
 
 /// `int mptcp_sendmsg(sk, msg, len)`
@@ -88,7 +108,7 @@ fn mptcp_sendmsg_returned(ctx: FExitContext) -> i32 {
 
 #[fexit(function = "mptcp_sendmsg")]
 fn mptcp_sendmsg_returned_nested(ctx: FExitContext) -> i32 {
-    on_sent(&ctx, Order::Second, ctx.arg(0), ctx.arg(3))
+    on_sent(&ctx, Order::Last, ctx.arg(0), ctx.arg(3))
 }
 
 /// `int tcp_recvmsg(sk, msg, len, nonblock, flags, addr_len)`, up to 5.18.
@@ -99,7 +119,7 @@ fn recvmsg_of_6_returned(ctx: FExitContext) -> i32 {
 
 #[fexit(function = "tcp_recvmsg")]
 fn recvmsg_of_6_returned_nested(ctx: FExitContext) -> i32 {
-    on_received(&ctx, Order::Second, ctx.arg(0), ctx.arg(6), ctx.arg(4))
+    on_received(&ctx, Order::Last, ctx.arg(0), ctx.arg(6), ctx.arg(4))
 }
 
 /// The same of MPTCP.
@@ -110,7 +130,7 @@ fn mptcp_recvmsg_of_6_returned(ctx: FExitContext) -> i32 {
 
 #[fexit(function = "mptcp_recvmsg")]
 fn mptcp_recvmsg_of_6_returned_nested(ctx: FExitContext) -> i32 {
-    on_received(&ctx, Order::Second, ctx.arg(0), ctx.arg(6), ctx.arg(4))
+    on_received(&ctx, Order::Last, ctx.arg(0), ctx.arg(6), ctx.arg(4))
 }
 
 /// `int tcp_recvmsg(sk, msg, len, flags, addr_len)`, since 5.19.
@@ -121,7 +141,7 @@ fn recvmsg_of_5_returned(ctx: FExitContext) -> i32 {
 
 #[fexit(function = "tcp_recvmsg")]
 fn recvmsg_of_5_returned_nested(ctx: FExitContext) -> i32 {
-    on_received(&ctx, Order::Second, ctx.arg(0), ctx.arg(5), ctx.arg(3))
+    on_received(&ctx, Order::Last, ctx.arg(0), ctx.arg(5), ctx.arg(3))
 }
 
 /// The same of MPTCP.
@@ -132,7 +152,7 @@ fn mptcp_recvmsg_of_5_returned(ctx: FExitContext) -> i32 {
 
 #[fexit(function = "mptcp_recvmsg")]
 fn mptcp_recvmsg_of_5_returned_nested(ctx: FExitContext) -> i32 {
-    on_received(&ctx, Order::Second, ctx.arg(0), ctx.arg(5), ctx.arg(3))
+    on_received(&ctx, Order::Last, ctx.arg(0), ctx.arg(5), ctx.arg(3))
 }
 
 /// `int tcp_recvmsg(sk, msg, len, flags)`, seen in 6.18.
@@ -143,7 +163,7 @@ fn recvmsg_of_4_returned(ctx: FExitContext) -> i32 {
 
 #[fexit(function = "tcp_recvmsg")]
 fn recvmsg_of_4_returned_nested(ctx: FExitContext) -> i32 {
-    on_received(&ctx, Order::Second, ctx.arg(0), ctx.arg(4), ctx.arg(3))
+    on_received(&ctx, Order::Last, ctx.arg(0), ctx.arg(4), ctx.arg(3))
 }
 
 /// The same of MPTCP.
@@ -154,7 +174,7 @@ fn mptcp_recvmsg_of_4_returned(ctx: FExitContext) -> i32 {
 
 #[fexit(function = "mptcp_recvmsg")]
 fn mptcp_recvmsg_of_4_returned_nested(ctx: FExitContext) -> i32 {
-    on_received(&ctx, Order::Second, ctx.arg(0), ctx.arg(4), ctx.arg(3))
+    on_received(&ctx, Order::Last, ctx.arg(0), ctx.arg(4), ctx.arg(3))
 }
 
 #[inline(always)]

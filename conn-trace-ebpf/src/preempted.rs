@@ -3,9 +3,10 @@
 //! The kernel skips a program on a CPU that is running it already. A message hook runs in its own
 //! task, so that is the case where a task was preempted inside of the program and another one on
 //! the same CPU gets there: at the return of a function, or at a tracepoint since these no longer
-//! hold off preemption (seen in 7.2). Then each hook has a second program, which runs after the
-//! first and acts where that did not. A task tells one from the other by a mark that the first
-//! leaves and the second takes away.
+//! hold off preemption (seen in 7.2). Then each hook has further programs, each of which runs after
+//! the others and acts where they did not: as many tasks as there are programs, less one, may be
+//! held up in them on a CPU. A task tells what has been done by a mark that whoever acts leaves and
+//! the last program takes away.
 
 use core::{
     intrinsics::{AtomicOrdering, atomic_cxchg},
@@ -17,11 +18,12 @@ use conn_trace_common::stats;
 
 use crate::{fields::MARKS_MESSAGES, table::count};
 
-/// Which of the two programs of a hook this is.
+/// Which of the programs of a hook this is.
 #[derive(Clone, Copy)]
 pub(crate) enum Order {
     First,
-    Second,
+    Middle,
+    Last,
 }
 
 const BUCKETS: u32 = 4096;
@@ -33,8 +35,8 @@ const MULTIPLIER: u64 = 0x9E37_79B9_7F4A_7C15;
 #[map]
 static MARKED: Array<[u64; MARKS]> = Array::with_max_entries(BUCKETS, 0);
 
-/// Whether this program is the one to act. The first leaves the call to the second if it finds no
-/// place for its mark.
+/// Whether this program is the one to act. It leaves the call to the next if it finds no place for
+/// its mark.
 #[inline(always)]
 pub(crate) fn is_due(order: Order) -> bool {
     if MARKS_MESSAGES.load() == 0 {
@@ -46,37 +48,60 @@ pub(crate) fn is_due(order: Order) -> bool {
         return false;
     };
     let marks = marks.cast::<u64>();
+    if let Some(place) = find(marks, task) {
+        return match order {
+            // Left by a call whose last program was skipped.
+            Order::First => true,
+            Order::Middle => false,
+            Order::Last => {
+                // SAFETY: inside the element of the array; a mark is only ever written whole.
+                unsafe { write_volatile(place, 0) };
+                false
+            }
+        };
+    }
+    let is_due = match order {
+        Order::First | Order::Middle => leave(marks, task),
+        Order::Last => true,
+    };
+    if is_due && !matches!(order, Order::First) {
+        count(stats::NESTED_RUNS);
+    }
+    is_due
+}
+
+#[inline(always)]
+fn find(marks: *mut u64, task: u64) -> Option<*mut u64> {
     for index in 0..MARKS {
         // SAFETY: inside the element of the array; a mark is only ever read and written whole.
         unsafe {
             let place = marks.add(index);
-            let found = read_volatile(place);
-            match order {
-                // Left by a call whose second program was skipped.
-                Order::First if found == task => return true,
-                Order::First if found == 0 => {
-                    let (_, marked) = atomic_cxchg::<
-                        u64,
-                        { AtomicOrdering::SeqCst },
-                        { AtomicOrdering::SeqCst },
-                    >(place, 0, task);
-                    if marked {
-                        return true;
-                    }
-                }
-                Order::Second if found == task => {
-                    write_volatile(place, 0);
-                    return false;
-                }
-                _ => {}
+            if read_volatile(place) == task {
+                return Some(place);
             }
         }
     }
-    match order {
-        Order::First => false,
-        Order::Second => {
-            count(stats::NESTED_RUNS);
-            true
+    None
+}
+
+/// Puts the task's mark into a free place, if there is one.
+#[inline(always)]
+fn leave(marks: *mut u64, task: u64) -> bool {
+    for index in 0..MARKS {
+        // SAFETY: as above.
+        unsafe {
+            let place = marks.add(index);
+            if read_volatile(place) != 0 {
+                continue;
+            }
+            let (_, is_marked) =
+                atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(
+                    place, 0, task,
+                );
+            if is_marked {
+                return true;
+            }
         }
     }
+    false
 }

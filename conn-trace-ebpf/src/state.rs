@@ -343,7 +343,9 @@ fn latch_read(tcp: Tcp, slot: Slot) {
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 fn socket_destroyed(ctx: BtfTracePointContext) -> i32 {
     let tcp = Tcp::from_argument(ctx.arg(0));
-    tcp.map(on_destroy);
+    if let Some(tcp) = tcp {
+        on_destroy(tcp);
+    }
     passed(Hook::Destroy, end(tcp));
     0
 }
@@ -356,7 +358,9 @@ fn socket_destroyed_nested(ctx: BtfTracePointContext) -> i32 {
         return 0;
     }
     count(stats::NESTED_RUNS);
-    tcp.map(on_destroy);
+    if let Some(tcp) = tcp {
+        on_destroy(tcp);
+    }
     0
 }
 

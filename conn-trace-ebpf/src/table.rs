@@ -246,16 +246,25 @@ impl Slot {
     /// Counts a message sent, and its bytes.
     #[inline(always)]
     pub(crate) fn add_sent(self, bytes: u64) {
-        // SAFETY: takes the addresses only, here and below.
-        Self::add(unsafe { &raw mut (*self.hot).out_bytes }, bytes);
-        Self::add(unsafe { &raw mut (*self.hot).out_msgs }, 1);
+        // SAFETY: takes the addresses only.
+        let (total, count) = unsafe {
+            (
+                &raw mut (*self.hot).out_bytes,
+                &raw mut (*self.hot).out_msgs,
+            )
+        };
+        Self::add(total, bytes);
+        Self::add(count, 1);
     }
 
     /// Counts a message received, and its bytes.
     #[inline(always)]
     pub(crate) fn add_received(self, bytes: u64) {
-        Self::add(unsafe { &raw mut (*self.hot).in_bytes }, bytes);
-        Self::add(unsafe { &raw mut (*self.hot).in_msgs }, 1);
+        // SAFETY: takes the addresses only.
+        let (total, count) =
+            unsafe { (&raw mut (*self.hot).in_bytes, &raw mut (*self.hot).in_msgs) };
+        Self::add(total, bytes);
+        Self::add(count, 1);
     }
 
     /// Takes the right to write the owner, once.

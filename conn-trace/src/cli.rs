@@ -37,7 +37,7 @@ pub enum Command {
     /// Tell whether the agent would start here, and what is missing
     Doctor(DoctorArgs),
     /// Ask a running agent for its connections
-    Connz(ConnzArgs),
+    Connz(Box<ConnzArgs>),
 }
 
 /// Flags of `conn-trace agent`.

@@ -29,8 +29,8 @@ enum Point {
 pub(super) struct Hook {
     /// Name of the program.
     pub(super) program: &'static str,
-    /// The program that acts where the kernel skipped this one.
-    nested: Option<&'static str>,
+    /// The programs that act where the kernel skipped this one, in the order in which they run.
+    others: &'static [&'static str],
     point: Point,
     /// What is not known without it, for the reason given; `None` if nothing works then.
     pub(super) without: Option<fn(String) -> Degradation>,
@@ -39,19 +39,26 @@ pub(super) struct Hook {
 /// The hooks of connection life. Ends first: an end may be missed only of a connection whose
 /// opening was missed too.
 pub(super) const LIFE: [Hook; 2] = [
-    tracepoint("socket_destroyed", "tcp_destroy_sock").with("socket_destroyed_nested"),
-    tracepoint("state_changed", "inet_sock_set_state").with("state_changed_nested"),
+    tracepoint("socket_destroyed", "tcp_destroy_sock").with(&["socket_destroyed_nested"]),
+    tracepoint("state_changed", "inet_sock_set_state").with(&["state_changed_nested"]),
 ];
 
-const SENT: Hook = tracepoint("message_sent", "sock_send_length").with("message_sent_nested");
-const RECEIVED: Hook =
-    tracepoint("message_received", "sock_recv_length").with("message_received_nested");
-const SENDMSG: Hook = exit("sendmsg_returned", "tcp_sendmsg").with("sendmsg_returned_nested");
+const SENT: Hook = tracepoint("message_sent", "sock_send_length").with(&[
+    "message_sent_second",
+    "message_sent_third",
+    "message_sent_nested",
+]);
+const RECEIVED: Hook = tracepoint("message_received", "sock_recv_length").with(&[
+    "message_received_second",
+    "message_received_third",
+    "message_received_nested",
+]);
+const SENDMSG: Hook = exit("sendmsg_returned", "tcp_sendmsg").with(&["sendmsg_returned_nested"]);
 
 const fn tracepoint(program: &'static str, name: &'static str) -> Hook {
     Hook {
         program,
-        nested: None,
+        others: &[],
         point: Point::Tracepoint(name),
         without: None,
     }
@@ -60,18 +67,15 @@ const fn tracepoint(program: &'static str, name: &'static str) -> Hook {
 const fn exit(program: &'static str, function: &'static str) -> Hook {
     Hook {
         program,
-        nested: None,
+        others: &[],
         point: Point::Exit(function),
         without: None,
     }
 }
 
 impl Hook {
-    const fn with(self, nested: &'static str) -> Self {
-        Self {
-            nested: Some(nested),
-            ..self
-        }
+    const fn with(self, others: &'static [&'static str]) -> Self {
+        Self { others, ..self }
     }
 
     const fn or(self, without: fn(String) -> Degradation) -> Self {
@@ -130,11 +134,11 @@ impl Variant {
                 let mut hooks = vec![SENDMSG];
                 hooks.push(match expect_parameters(btf, "tcp_recvmsg", &[4, 5, 6])? {
                     6 => exit("recvmsg_of_6_returned", "tcp_recvmsg")
-                        .with("recvmsg_of_6_returned_nested"),
+                        .with(&["recvmsg_of_6_returned_nested"]),
                     5 => exit("recvmsg_of_5_returned", "tcp_recvmsg")
-                        .with("recvmsg_of_5_returned_nested"),
+                        .with(&["recvmsg_of_5_returned_nested"]),
                     _ => exit("recvmsg_of_4_returned", "tcp_recvmsg")
-                        .with("recvmsg_of_4_returned_nested"),
+                        .with(&["recvmsg_of_4_returned_nested"]),
                 });
                 hooks.extend(sendpage(btf));
                 hooks.extend(mptcp(btf));
@@ -195,50 +199,43 @@ fn sendpage(btf: &Btf<'_>) -> Option<Hook> {
     expect_parameters(btf, "tcp_sendpage", &[5]).ok()?;
     Some(
         exit("sendpage_returned", "tcp_sendpage")
-            .with("sendpage_returned_nested")
+            .with(&["sendpage_returned_nested"])
             .or(Degradation::SendfileUncounted),
     )
 }
 
 /// None in a kernel without MPTCP.
 fn mptcp(btf: &Btf<'_>) -> Vec<Hook> {
-    let (received, nested) = match expect_parameters(btf, "mptcp_recvmsg", &[4, 5, 6]) {
-        Ok(6) => (
-            "mptcp_recvmsg_of_6_returned",
-            "mptcp_recvmsg_of_6_returned_nested",
-        ),
-        Ok(5) => (
-            "mptcp_recvmsg_of_5_returned",
-            "mptcp_recvmsg_of_5_returned_nested",
-        ),
-        Ok(_) => (
-            "mptcp_recvmsg_of_4_returned",
-            "mptcp_recvmsg_of_4_returned_nested",
-        ),
+    let received = match expect_parameters(btf, "mptcp_recvmsg", &[4, 5, 6]) {
+        Ok(6) => exit("mptcp_recvmsg_of_6_returned", "mptcp_recvmsg")
+            .with(&["mptcp_recvmsg_of_6_returned_nested"]),
+        Ok(5) => exit("mptcp_recvmsg_of_5_returned", "mptcp_recvmsg")
+            .with(&["mptcp_recvmsg_of_5_returned_nested"]),
+        Ok(_) => exit("mptcp_recvmsg_of_4_returned", "mptcp_recvmsg")
+            .with(&["mptcp_recvmsg_of_4_returned_nested"]),
         Err(_) => return Vec::new(),
     };
     [
-        exit("mptcp_sendmsg_returned", "mptcp_sendmsg").with("mptcp_sendmsg_returned_nested"),
-        exit(received, "mptcp_recvmsg").with(nested),
+        exit("mptcp_sendmsg_returned", "mptcp_sendmsg").with(&["mptcp_sendmsg_returned_nested"]),
+        received,
     ]
     .map(|hook| hook.or(Degradation::MptcpUncounted))
     .to_vec()
 }
 
 impl Hook {
-    /// The one program, or both in the order in which to attach them: the second has to run last.
+    /// The one program, or all in the order in which to attach them so that they run in theirs.
     /// Tracepoints run the programs in the order of their attachment, the returns of functions in
     /// the opposite one (`hlist_add_head` in kernel/bpf/trampoline.c).
-    pub(super) fn programs(&self, with_nested: bool) -> Vec<Self> {
-        let first = *self;
-        let Some(program) = self.nested.filter(|_| with_nested) else {
-            return vec![first];
-        };
-        let nested = Self { program, ..first };
-        match self.point {
-            Point::Tracepoint(_) => vec![first, nested],
-            Point::Exit(_) => vec![nested, first],
+    pub(super) fn programs(&self, with_others: bool) -> Vec<Self> {
+        let others = if with_others { self.others } else { &[] };
+        let first = std::iter::once(*self);
+        let others = others.iter().map(|&program| Self { program, ..*self });
+        let mut programs: Vec<_> = first.chain(others).collect();
+        if let Point::Exit(_) = self.point {
+            programs.reverse();
         }
+        programs
     }
 
     pub(super) fn load(&self, program: &mut Program, types: &AyaBtf) -> Result<(), ProgramError> {

@@ -111,14 +111,14 @@ pub struct Tracer {
     clocks: Clocks,
     degradations: Vec<Degradation>,
     wanted: Option<Variant>,
-    /// Whether each message hook has two programs.
+    /// Whether each message hook has programs for preempted tasks.
     marks_messages: bool,
     messages: Option<(Variant, Vec<Hook>)>,
     kernel_memory_bytes: u64,
     counting_since_ns: Option<u64>,
     listed_ns: u64,
     missed_at_last_look: u64,
-    /// Counted as made up for while the second program of a hook was attached and the first not.
+    /// Counted as made up for while a later program of a hook was attached and the first not.
     made_up_in_advance: u64,
     // Last: the links go when everything that uses them is gone.
     ebpf: Ebpf,

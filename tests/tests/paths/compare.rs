@@ -8,6 +8,7 @@ use conn_trace_tests::{
     pair::{Pair, Two},
     protocol::{Command, Counts, ReceiveWay, Reply, Way},
     skip::skip,
+    wait::eventually,
 };
 
 use crate::rules;
@@ -100,15 +101,15 @@ impl Differences {
         path: &str,
     ) {
         let rows = (agent.open(&pair.client), agent.open(&pair.server));
-        self.note(path, &rows, expected);
+        self.note(agent, path, &rows, expected);
         two.client.close(&[pair.client]);
         two.server.receive_to_end(&pair.server);
         two.server.close(&[pair.server]);
         let rows = (agent.closed(&pair.client), agent.closed(&pair.server));
-        self.note(&format!("{path}, closed"), &rows, expected);
+        self.note(agent, &format!("{path}, closed"), &rows, expected);
     }
 
-    fn note(&mut self, path: &str, rows: &(Row, Row), expected: (Counts, Counts)) {
+    fn note(&mut self, agent: &Agent, path: &str, rows: &(Row, Row), expected: (Counts, Counts)) {
         let (client, server) = (
             Difference::between(rows.0.counts(), expected.0),
             Difference::between(rows.1.counts(), expected.1),
@@ -119,12 +120,13 @@ impl Differences {
             both.in_bytes, both.out_bytes, both.in_msgs, both.out_msgs
         );
         println!("{line}");
-        if (client, server) != Default::default() {
+        if (client, server) != Default::default() && !is_said(agent, both) {
             self.found
                 .push(format!("{line}: client {client:?}, server {server:?}"));
         }
     }
 
+    /// Nothing differs that the agent does not say itself.
     #[track_caller]
     pub(crate) fn assert_none(&self) {
         assert!(self.found.is_empty(), "{:#?}", self.found);
@@ -170,4 +172,26 @@ impl Difference {
             out_msgs: self.out_msgs + other.out_msgs,
         }
     }
+}
+
+/// Whether only messages are missing, and the agent says that so many were (`missed_runs`): where
+/// tasks are preempted inside of tracepoints, since 6.19, more of them may be held up there than a
+/// hook has programs.
+fn is_said(agent: &Agent, both: Difference) -> bool {
+    let Difference {
+        in_bytes: 0,
+        out_bytes: 0,
+        in_msgs: in_msgs @ ..=0,
+        out_msgs: out_msgs @ ..=0,
+    } = both
+    else {
+        return false;
+    };
+    let missing = (in_msgs + out_msgs).unsigned_abs();
+    eventually("as many missed runs as messages are missing", || {
+        let missed = agent.varz().conn_trace.losses.missed_runs;
+        (u128::from(missed) >= missing)
+            .then(|| println!("of {missed} runs that the agent says were missed"))
+    });
+    true
 }
