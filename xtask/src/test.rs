@@ -34,7 +34,6 @@ const ON_EVERY_KERNEL: &[&str] = &[
     "connection_is_one_row_at_each_end",
     "connections_older_than_the_agent",
     "disconnect_with_unread_and_unsent",
-    "doctor_says_that_the_agent",
     "each_end_is_in_its_own_network",
     "every_row_agrees_with_the_kernel",
     "kernel_tls_shows",
