@@ -29,7 +29,7 @@ use crate::{
     bytes::{Both, Received, Sent},
     mptcp,
     open::{adopt, write_owner},
-    preempted::{Order, is_due},
+    preempted::{Call, Order, is_due},
     sock::{Socket, Tcp},
     state::{CLOSE, ESTABLISHED, LISTEN, SYN_RECV, SYN_SENT, end_of_handshake, syn_of},
     table::{Claim, Slot, count, find},
@@ -38,44 +38,44 @@ use crate::{
 const MSG_PEEK: u32 = 0x2;
 const MSG_ERRQUEUE: u32 = 0x2000;
 
-#[btf_tracepoint(function = "sock_send_length")]
-fn message_sent(ctx: BtfTracePointContext) -> i32 {
-    on_sent(&ctx, Order::First, ctx.arg(0), ctx.arg(1))
+macro_rules! sock_send_length {
+    ($($name:ident, $order:ident;)*) => {
+        $(
+            #[btf_tracepoint(function = "sock_send_length")]
+            fn $name(ctx: BtfTracePointContext) -> i32 {
+                on_sent(&ctx, Order::$order, ctx.arg(0), ctx.arg(1))
+            }
+        )*
+    };
 }
 
-#[btf_tracepoint(function = "sock_send_length")]
-fn message_sent_second(ctx: BtfTracePointContext) -> i32 {
-    on_sent(&ctx, Order::Middle, ctx.arg(0), ctx.arg(1))
+sock_send_length! {
+    message_sent, First;
+    message_sent_second, Second;
+    message_sent_third, Third;
+    message_sent_fourth, Fourth;
+    message_sent_fifth, Fifth;
+    message_sent_nested, Last;
 }
 
-#[btf_tracepoint(function = "sock_send_length")]
-fn message_sent_third(ctx: BtfTracePointContext) -> i32 {
-    on_sent(&ctx, Order::Middle, ctx.arg(0), ctx.arg(1))
+macro_rules! sock_recv_length {
+    ($($name:ident, $order:ident;)*) => {
+        $(
+            #[btf_tracepoint(function = "sock_recv_length")]
+            fn $name(ctx: BtfTracePointContext) -> i32 {
+                on_received(&ctx, Order::$order, ctx.arg(0), ctx.arg(1), ctx.arg(2))
+            }
+        )*
+    };
 }
 
-#[btf_tracepoint(function = "sock_send_length")]
-fn message_sent_nested(ctx: BtfTracePointContext) -> i32 {
-    on_sent(&ctx, Order::Last, ctx.arg(0), ctx.arg(1))
-}
-
-#[btf_tracepoint(function = "sock_recv_length")]
-fn message_received(ctx: BtfTracePointContext) -> i32 {
-    on_received(&ctx, Order::First, ctx.arg(0), ctx.arg(1), ctx.arg(2))
-}
-
-#[btf_tracepoint(function = "sock_recv_length")]
-fn message_received_second(ctx: BtfTracePointContext) -> i32 {
-    on_received(&ctx, Order::Middle, ctx.arg(0), ctx.arg(1), ctx.arg(2))
-}
-
-#[btf_tracepoint(function = "sock_recv_length")]
-fn message_received_third(ctx: BtfTracePointContext) -> i32 {
-    on_received(&ctx, Order::Middle, ctx.arg(0), ctx.arg(1), ctx.arg(2))
-}
-
-#[btf_tracepoint(function = "sock_recv_length")]
-fn message_received_nested(ctx: BtfTracePointContext) -> i32 {
-    on_received(&ctx, Order::Last, ctx.arg(0), ctx.arg(1), ctx.arg(2))
+sock_recv_length! {
+    message_received, First;
+    message_received_second, Second;
+    message_received_third, Third;
+    message_received_fourth, Fourth;
+    message_received_fifth, Fifth;
+    message_received_nested, Last;
 }
 
 /// `int tcp_sendmsg(sk, msg, size)`
@@ -179,7 +179,7 @@ fn mptcp_recvmsg_of_4_returned_nested(ctx: FExitContext) -> i32 {
 
 #[inline(always)]
 fn on_sent(ctx: &impl EbpfContext, order: Order, sk: *const u8, moved: i32) -> i32 {
-    if is_due(order) && moved > 0 {
+    if is_due(Call::Send, order) && moved > 0 {
         if let Some((tcp, slot)) = connection(sk) {
             sent(tcp, slot);
             used(ctx, slot);
@@ -193,7 +193,7 @@ fn on_sent(ctx: &impl EbpfContext, order: Order, sk: *const u8, moved: i32) -> i
 
 #[inline(always)]
 fn on_received(ctx: &impl EbpfContext, order: Order, sk: *const u8, moved: i32, flags: u32) -> i32 {
-    if is_due(order) && moved > 0 && flags & (MSG_PEEK | MSG_ERRQUEUE) == 0 {
+    if is_due(Call::Receive, order) && moved > 0 && flags & (MSG_PEEK | MSG_ERRQUEUE) == 0 {
         if let Some((tcp, slot)) = connection(sk) {
             received(tcp, slot);
             used(ctx, slot);

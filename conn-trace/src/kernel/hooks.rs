@@ -46,11 +46,15 @@ pub(super) const LIFE: [Hook; 2] = [
 const SENT: Hook = tracepoint("message_sent", "sock_send_length").with(&[
     "message_sent_second",
     "message_sent_third",
+    "message_sent_fourth",
+    "message_sent_fifth",
     "message_sent_nested",
 ]);
 const RECEIVED: Hook = tracepoint("message_received", "sock_recv_length").with(&[
     "message_received_second",
     "message_received_third",
+    "message_received_fourth",
+    "message_received_fifth",
     "message_received_nested",
 ]);
 const SENDMSG: Hook = exit("sendmsg_returned", "tcp_sendmsg").with(&["sendmsg_returned_nested"]);
