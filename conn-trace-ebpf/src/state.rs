@@ -52,7 +52,8 @@ pub(crate) fn is_after_fin(state: u8) -> bool {
 #[inline(always)]
 pub(crate) fn first_fin(state: u8) -> u8 {
     match state {
-        FIN_WAIT1 | FIN_WAIT2 => CAUSE_LOCAL_FIN,
+        // tcp_fin() (net/ipv4/tcp_input.c) comes to CLOSING only from FIN_WAIT1.
+        FIN_WAIT1 | FIN_WAIT2 | CLOSING => CAUSE_LOCAL_FIN,
         CLOSE_WAIT | LAST_ACK => CAUSE_PEER_FIN,
         _ => CAUSE_UNKNOWN,
     }

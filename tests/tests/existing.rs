@@ -10,6 +10,7 @@ use conn_trace_tests::{
     peer::Peer,
     protocol::{Command, Counts, End},
     skip::skip,
+    sockets,
     wait::eventually,
 };
 use jiff::Timestamp;
@@ -205,6 +206,35 @@ fn unread_and_unacknowledged_bytes_from_before_the_start() {
     );
     two.server.receive(&pair.server, filled.out_bytes, 1 << 20);
     assert_eq!(agent.open(&pair.server).in_bytes, 300 + filled.out_bytes);
+}
+
+#[test]
+fn who_closed_first_is_known_where_both_closed_before_the_start() {
+    let mut two = Two::start();
+    let pair = two.open();
+    // The client's FIN waits behind what the server leaves unread, and crosses the server's.
+    let filled = two.client.moved(&Command::Fill {
+        id: pair.client.id,
+        bytes: 1 << 30,
+    });
+    let shut = |end: &End| Command::ShutdownWrite { id: end.id };
+    two.client.done(&shut(&pair.client));
+    two.server.done(&shut(&pair.server));
+    let End { local, peer, .. } = pair.client;
+    eventually("both FINs are on their way", || {
+        let states = [(local, peer), (peer, local)]
+            .map(|(local, peer)| sockets::connection(local, peer).state);
+        (states == ["CLOSING", "FIN_WAIT2"]).then_some(())
+    });
+    let agent = Agent::start();
+    let row = agent.open(&pair.client);
+    assert_eq!((&*row.state, row.out_bytes), ("CLOSING", filled.out_bytes));
+    let read = two.server.receive_to_end(&pair.server);
+    assert_eq!(read.in_bytes, filled.out_bytes);
+    for end in [&pair.client, &pair.server] {
+        let row = agent.closed(end);
+        assert_eq!(row.close_cause.as_deref(), Some("local_fin"), "{row:#?}");
+    }
 }
 
 #[test]
