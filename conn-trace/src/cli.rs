@@ -198,6 +198,10 @@ pub enum OutputFormat {
     Table,
     /// The agent's answer as it is.
     Json,
+    /// One JSON object a line for each connection.
+    Ndjson,
+    /// A table for programs.
+    Csv,
 }
 
 /// Least severity to log.

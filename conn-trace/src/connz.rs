@@ -13,7 +13,10 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::cli::{ConnzArgs, OutputFormat};
+use crate::{
+    cli::{ConnzArgs, OutputFormat},
+    query::Format,
+};
 
 /// An agent cuts and sends its largest page in less.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -52,7 +55,13 @@ fn print(args: &ConnzArgs, out: &mut impl Write, is_terminal: bool) -> Result<()
     } else {
         OutputFormat::Json
     });
-    let query = query(args)?;
+    let mut query = query(args)?;
+    let name = match format {
+        OutputFormat::Ndjson => Format::Ndjson,
+        OutputFormat::Csv => Format::Csv,
+        OutputFormat::Table | OutputFormat::Json => Format::Json,
+    };
+    query.push(("format".to_owned(), name.to_string()));
     let redraws = args.watch.is_some() && is_terminal && format == OutputFormat::Table;
     if redraws {
         out.write_all(CLEAR.as_bytes())?;
@@ -60,7 +69,7 @@ fn print(args: &ConnzArgs, out: &mut impl Write, is_terminal: bool) -> Result<()
     loop {
         let body = ask(&args.url, &query)?;
         let text = match format {
-            OutputFormat::Json => format!("{}\n", body.trim_end()),
+            OutputFormat::Json | OutputFormat::Ndjson | OutputFormat::Csv => body,
             OutputFormat::Table => {
                 table::of(&serde_json::from_str(&body).with_context(|| {
                     format!("what answers at {} is no conn-trace agent", args.url)
@@ -167,8 +176,9 @@ mod tests {
             assert_eq!(parsed(&[flag]), [(name.to_owned(), value.to_owned())]);
         }
         assert_eq!(parsed(&[]), []);
-        // `subs` is for clients of other servers: no connection has any.
-        let known = Query::parameters().filter(|name| *name != "subs");
+        // `subs` is for clients of other servers: no connection has any. `format` has a flag of its
+        // own, which knows one more.
+        let known = Query::parameters().filter(|name| !["format", "subs"].contains(name));
         let mut known: Vec<_> = known.collect();
         let mut names: Vec<_> = flags.iter().map(|(_, name, _)| *name).collect();
         known.sort_unstable();

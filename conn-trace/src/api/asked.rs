@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodRouter, get},
 };
-use hyper::Uri;
+use hyper::{HeaderMap, Uri};
 
 use super::{error::ApiError, requests::Requests, shared::Shared};
 use crate::query::Dialect;
@@ -40,6 +40,7 @@ pub(super) struct Endpoints<S> {
 pub(super) struct Asked<S> {
     endpoints: Arc<Endpoints<S>>,
     uri: Uri,
+    headers: HeaderMap,
 }
 
 impl<S> Asked<S> {
@@ -53,6 +54,10 @@ impl<S> Asked<S> {
 
     pub(super) fn requests(&self) -> &Requests {
         &self.endpoints.requests
+    }
+
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.headers
     }
 
     /// What follows the `?`.
@@ -75,9 +80,13 @@ where
     A: Future<Output = Result<Response, ApiError>> + Send,
 {
     get(
-        move |State(endpoints): State<Arc<Endpoints<S>>>, uri: Uri| {
+        move |State(endpoints): State<Arc<Endpoints<S>>>, uri: Uri, headers: HeaderMap| {
             let dialect = endpoints.dialect;
-            let answer = handler(Asked { endpoints, uri });
+            let answer = handler(Asked {
+                endpoints,
+                uri,
+                headers,
+            });
             async move { answer.await.unwrap_or_else(|error| error.response(dialect)) }
         },
     )

@@ -1,26 +1,35 @@
 //! `/connz`: the connections, and `/connz/{cid}`: one of them.
 
 use axum::response::{IntoResponse, Response};
-use hyper::{StatusCode, header::CONTENT_TYPE};
+use hyper::{
+    StatusCode,
+    header::{CONTENT_TYPE, VARY},
+};
 use tokio::task::spawn_blocking;
 
 use super::{
+    accept::negotiate,
     asked::Asked,
     error::ApiError,
     shared::{Shared, json},
     source::Source,
     stream,
 };
-use crate::query::{Page, Query, Quoted};
+use crate::query::{Format, Page, Query, Quoted};
 
 /// Answers with the page that the query string asks for.
 pub(super) async fn connz<S: Source>(asked: Asked<S>) -> Result<Response, ApiError> {
     let query = Query::parse(asked.dialect(), asked.query())?;
     let shared = asked.shared();
+    let format = query
+        .format
+        .or_else(|| negotiate(asked.headers(), &Format::ALL))
+        .unwrap_or(Format::Json);
     let page = cut(shared, query).await?;
     let share = shared.pages.share(page.rows.len())?;
-    let body = stream::body(&shared.identity, page, share).map_err(ApiError::internal)?;
-    Ok((StatusCode::OK, [(CONTENT_TYPE, "application/json")], body).into_response())
+    let body = stream::body(&shared.identity, page, format, share).map_err(ApiError::internal)?;
+    let headers = [(CONTENT_TYPE, format.content_type()), (VARY, "accept")];
+    Ok((StatusCode::OK, headers, body).into_response())
 }
 
 /// Answers with the row of the connection whose number ends the path, open or closed.

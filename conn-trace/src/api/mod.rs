@@ -6,6 +6,7 @@
 //! without a kernel.
 
 mod absent;
+mod accept;
 mod asked;
 mod connection;
 mod connz;

@@ -1,12 +1,13 @@
-//! A page as JSON, made piece by piece while it is sent.
+//! A page in the form asked for, made piece by piece while it is sent.
 
 use std::{
-    mem,
+    io, mem,
     pin::Pin,
     task::{Context, Poll},
     vec,
 };
 
+use ::csv::{IntoInnerError, Terminator, WriterBuilder};
 use axum::body::Body;
 use hyper::body::{Bytes, Frame};
 use jiff::Timestamp;
@@ -14,24 +15,25 @@ use serde::Serialize;
 
 use super::{pages::Share, source::ServerIdentity};
 use crate::{
-    query::{Integer, Page},
+    query::{Format, Integer, Page, csv},
     registry::connection::Connection,
 };
 
 /// A hundred rows or so: few wake-ups per page, and not much to hold for each client.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// What closes the array and the object, and ends the line.
-const TAIL: &[u8] = b"]}\n";
+/// A record with TCP's own figures.
+const LINE_BYTES: usize = 1024;
 
 /// The body of a page's answer. A page of one piece has a known length; of a larger one, rows
 /// are written as the client takes them.
 pub(super) fn body(
     identity: &ServerIdentity,
     page: Page,
+    format: Format,
     share: Share,
-) -> serde_json::Result<Body> {
-    let mut pieces = Pieces::new(identity, page)?;
+) -> io::Result<Body> {
+    let mut pieces = Pieces::new(identity, page, format)?;
     let first = pieces.next().transpose()?.unwrap_or_default();
     Ok(match pieces.is_done {
         true => Body::from(first),
@@ -57,9 +59,10 @@ struct Head<'a> {
     connections: [(); 0],
 }
 
-/// The pieces of a page's JSON, in order. Together they are one object on one line.
+/// The pieces of a page, in order.
 struct Pieces {
     page: Page,
+    format: Format,
     /// Those not yet written. A row is dropped as soon as it is.
     rows: vec::IntoIter<Connection>,
     /// What comes before the next row.
@@ -68,32 +71,52 @@ struct Pieces {
 }
 
 impl Pieces {
-    fn new(identity: &ServerIdentity, mut page: Page) -> serde_json::Result<Self> {
-        let mut head = serde_json::to_vec(&Head {
-            server_id: &identity.server_id,
-            server_name: &identity.server_name,
-            now: page.now,
-            num_connections: Integer(page.num_connections),
-            total: Integer(page.total),
-            offset: Integer(page.offset),
-            limit: Integer(page.limit),
-            untracked: Integer(page.untracked),
-            connections: [],
-        })?;
-        // The array stays open.
-        head.truncate(head.len() - b"]}".len());
+    fn new(identity: &ServerIdentity, mut page: Page, format: Format) -> io::Result<Self> {
+        let before_row = match format {
+            Format::Json => head(identity, &page)?,
+            Format::Ndjson => Vec::new(),
+            Format::Csv => line(csv::columns(page.tcp))?,
+        };
         let rows = mem::take(&mut page.rows).into_iter();
         Ok(Self {
             page,
+            format,
             rows,
-            before_row: head,
+            before_row,
             is_done: false,
         })
+    }
+
+    fn write(&mut self, piece: &mut Vec<u8>, connection: &Connection) -> io::Result<()> {
+        let row = self.page.row(connection);
+        match self.format {
+            Format::Json => {
+                serde_json::to_writer(&mut *piece, &row)?;
+                if !self.rows.as_slice().is_empty() {
+                    self.before_row.push(b',');
+                }
+            }
+            Format::Ndjson => {
+                serde_json::to_writer(&mut *piece, &row)?;
+                piece.push(b'\n');
+            }
+            Format::Csv => piece.append(&mut line(csv::record(&row, self.page.tcp)?)?),
+        }
+        Ok(())
+    }
+
+    /// What follows the last row.
+    fn tail(&self) -> &'static [u8] {
+        match self.format {
+            // Closes the array and the object, and ends the line.
+            Format::Json => b"]}\n",
+            Format::Ndjson | Format::Csv => b"",
+        }
     }
 }
 
 impl Iterator for Pieces {
-    type Item = serde_json::Result<Bytes>;
+    type Item = io::Result<Bytes>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.is_done {
@@ -103,20 +126,45 @@ impl Iterator for Pieces {
         while piece.len() < PIECE_BYTES {
             piece.append(&mut self.before_row);
             let Some(connection) = self.rows.next() else {
-                piece.extend_from_slice(TAIL);
+                piece.extend_from_slice(self.tail());
                 self.is_done = true;
                 break;
             };
-            if let Err(error) = serde_json::to_writer(&mut piece, &self.page.row(&connection)) {
+            if let Err(error) = self.write(&mut piece, &connection) {
                 self.is_done = true;
                 return Some(Err(error));
-            }
-            if !self.rows.as_slice().is_empty() {
-                self.before_row.push(b',');
             }
         }
         Some(Ok(piece.into()))
     }
+}
+
+/// The object of a page up to its first row.
+fn head(identity: &ServerIdentity, page: &Page) -> io::Result<Vec<u8>> {
+    let mut head = serde_json::to_vec(&Head {
+        server_id: &identity.server_id,
+        server_name: &identity.server_name,
+        now: page.now,
+        num_connections: Integer(page.num_connections),
+        total: Integer(page.total),
+        offset: Integer(page.offset),
+        limit: Integer(page.limit),
+        untracked: Integer(page.untracked),
+        connections: [],
+    })?;
+    // The array stays open.
+    head.truncate(head.len() - b"]}".len());
+    Ok(head)
+}
+
+/// A record of a table, on a line of its own.
+fn line(cells: impl IntoIterator<Item = impl AsRef<[u8]>>) -> io::Result<Vec<u8>> {
+    let mut writer = WriterBuilder::new()
+        .terminator(Terminator::CRLF)
+        .buffer_capacity(LINE_BYTES)
+        .from_writer(Vec::new());
+    writer.write_record(cells)?;
+    writer.into_inner().map_err(IntoInnerError::into_error)
 }
 
 /// The pieces as a body; each is made when there is room for it.
@@ -129,7 +177,7 @@ struct PageBody {
 
 impl hyper::body::Body for PageBody {
     type Data = Bytes;
-    type Error = serde_json::Error;
+    type Error = io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,

@@ -4,11 +4,13 @@
 //! [`Snapshot`](crate::registry::snapshot::Snapshot), [`Row`] is how one connection is written.
 
 mod address;
+pub mod csv;
 mod derived;
 mod dialect;
 mod duration;
 mod error;
 mod filter;
+mod format;
 mod page;
 mod parameters;
 mod params;
@@ -31,6 +33,7 @@ pub use dialect::Dialect;
 pub use duration::{GoDuration, Seconds};
 pub use error::{QueryError, Quoted};
 pub use filter::{Filter, User};
+pub use format::Format;
 pub use page::Page;
 pub use params::Query;
 pub use pattern::Pattern;

@@ -5,6 +5,7 @@ use super::{
     dialect,
     error::QueryError,
     filter,
+    format::Format,
     params::Query,
     pattern::Pattern,
     ports::Ports,
@@ -20,7 +21,7 @@ type Set = fn(&mut Query, &Value<'_>) -> Result<(), QueryError>;
 pub(super) type Parameter = (&'static str, Set);
 
 /// The parameters of every dialect.
-pub(super) const PARAMETERS: [Parameter; 20] = [
+pub(super) const PARAMETERS: [Parameter; 21] = [
     ("offset", |query, value| {
         // Through i64 because the value is echoed as a JSON integer, which ends at 2^63-1.
         let offset = match value.dialect().is_lenient {
@@ -110,6 +111,10 @@ pub(super) const PARAMETERS: [Parameter; 20] = [
     }),
     ("tcp", |query, value| {
         query.tcp = value.boolean()?;
+        Ok(())
+    }),
+    ("format", |query, value| {
+        query.format = Some(value.parsed(Format::parse(value.text()), "json, ndjson or csv")?);
         Ok(())
     }),
 ];

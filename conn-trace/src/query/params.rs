@@ -4,6 +4,7 @@ use super::{
     dialect::Dialect,
     error::QueryError,
     filter::Filter,
+    format::Format,
     parameters::PARAMETERS,
     percent,
     sort::{Order, Sort},
@@ -28,6 +29,8 @@ pub struct Query {
     pub filter: Filter,
     /// Whether rows carry TCP's own figures.
     pub tcp: bool,
+    /// The form of the answer, where `Accept` is not to decide.
+    pub format: Option<Format>,
     /// Whether `num_connections` counts the rows of the page and not those of all pages.
     pub counts_page: bool,
 }
@@ -54,6 +57,7 @@ impl Query {
                 ..Filter::default()
             },
             tcp: false,
+            format: None,
             counts_page: dialect.counts_page,
         }
     }

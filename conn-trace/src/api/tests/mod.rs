@@ -4,6 +4,7 @@ mod client;
 mod clients;
 mod endpoints;
 mod fake;
+mod formats;
 mod large;
 mod limits;
 mod nats;

@@ -147,6 +147,29 @@ pub(crate) fn connection(cid: u64, seed: Seed) -> Connection {
     }
 }
 
+/// Every figure of TCP, no two alike.
+pub(crate) fn fullest_tcp() -> TcpInfo {
+    TcpInfo {
+        rtt_us: Some(1_039),
+        rttvar_us: Some(7),
+        min_rtt_us: Some(900),
+        retrans: Some(1),
+        lost: Some(2),
+        cwnd: Some(10),
+        ssthresh: Some(3),
+        mss: Some(1448),
+        delivery_rate: Some(u64::MAX),
+        rwnd_limited_ms: Some(4),
+        sndbuf_limited_ms: Some(5),
+        segs_in: Some(6),
+        segs_out: Some(8),
+        bytes_acked: 9,
+        bytes_received: 11,
+        bytes_retrans: 12,
+        congestion: Some("bbr".to_owned()),
+    }
+}
+
 const CAUSES: [CloseCause; 6] = [
     CloseCause::LocalFin,
     CloseCause::PeerFin,

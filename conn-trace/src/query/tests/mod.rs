@@ -2,6 +2,7 @@
 
 pub(crate) mod fixture;
 
+mod csv;
 mod dialect;
 mod filter;
 mod order;

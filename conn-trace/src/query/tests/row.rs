@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::fixture::{NOW, NOW_NS, SECOND, plain};
+use super::fixture::{NOW, NOW_NS, SECOND, fullest_tcp, plain};
 use crate::{
     query::{Row, reason},
     registry::connection::{
@@ -58,27 +58,8 @@ fn a_row_of_which_all_is_known() {
         facts.peer.ip = "fe80::2".parse().unwrap();
         facts.peer.scope = 3;
     });
-    let info = TcpInfo {
-        rtt_us: Some(1_039),
-        rttvar_us: Some(7),
-        min_rtt_us: Some(900),
-        retrans: Some(1),
-        lost: Some(2),
-        cwnd: Some(10),
-        ssthresh: Some(3),
-        mss: Some(1448),
-        delivery_rate: Some(u64::MAX),
-        rwnd_limited_ms: Some(4),
-        sndbuf_limited_ms: Some(5),
-        segs_in: Some(6),
-        segs_out: Some(8),
-        bytes_acked: 9,
-        bytes_received: 11,
-        bytes_retrans: 12,
-        congestion: Some("bbr".to_owned()),
-    };
     let connection = Connection {
-        tcp: Some(info),
+        tcp: Some(fullest_tcp()),
         ..connection
     };
     let row = json(&connection, true);

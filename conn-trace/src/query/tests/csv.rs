@@ -1,0 +1,83 @@
+//! Tables, against the same rows as JSON.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::fixture::{self, NOW, NOW_NS};
+use crate::{
+    query::{Row, csv},
+    registry::connection::Connection,
+};
+
+/// Of every kind, open and closed, with all there can be.
+fn connections() -> Vec<Connection> {
+    let mut all = fixture::snapshot(&fixture::seeds(100));
+    for open in &mut all.open {
+        open.tcp = Some(fixture::fullest_tcp());
+    }
+    all.open.into_iter().chain(all.closed).collect()
+}
+
+fn flat(row: &Value) -> Vec<(String, Value)> {
+    let fields = row.as_object().expect("an object").iter();
+    fields
+        .flat_map(|(name, value)| match value {
+            Value::Object(inner) => inner
+                .iter()
+                .map(|(field, value)| (format!("{name}.{field}"), value.clone()))
+                .collect(),
+            _ => vec![(name.clone(), value.clone())],
+        })
+        .collect()
+}
+
+#[test]
+fn every_field_has_a_column_and_every_column_a_field() {
+    let fields: BTreeSet<String> = connections()
+        .iter()
+        .map(|connection| serde_json::to_value(Row::new(connection, NOW, NOW_NS, true)).unwrap())
+        .flat_map(|row| flat(&row))
+        .map(|(name, _)| name)
+        .collect();
+    let columns: BTreeSet<_> = csv::columns(true).map(str::to_owned).collect();
+    assert_eq!(columns, fields);
+    assert_eq!(csv::columns(true).count(), columns.len(), "none twice");
+}
+
+#[test]
+fn columns_have_the_order_of_the_fields() {
+    for connection in connections() {
+        let text = serde_json::to_string(&Row::new(&connection, NOW, NOW_NS, true)).unwrap();
+        let (row, tcp) = text.split_once("\"tcp\":").unwrap_or((&text, ""));
+        for (part, prefix) in [(row, ""), (tcp, "tcp.")] {
+            let names = csv::columns(true)
+                .filter(|name| name.contains('.') != prefix.is_empty())
+                .map(|name| name.trim_start_matches(prefix));
+            let places = names.filter_map(|name| part.find(&format!("\"{name}\":")));
+            assert!(places.is_sorted(), "{text}");
+        }
+    }
+}
+
+#[test]
+fn cells_are_the_values() {
+    for connection in connections() {
+        for tcp in [false, true] {
+            let row = Row::new(&connection, NOW, NOW_NS, tcp);
+            let fields = flat(&serde_json::to_value(&row).unwrap());
+            let record = csv::record(&row, tcp).unwrap();
+            assert_eq!(record.len(), csv::columns(tcp).count());
+            for (column, cell) in csv::columns(tcp).zip(record) {
+                let value = fields.iter().find(|(name, _)| name == column);
+                let expected = match value {
+                    Some((_, Value::String(text))) => text.clone(),
+                    Some((_, value)) => value.to_string(),
+                    None if ["preexisting", "start_estimated"].contains(&column) => "false".into(),
+                    None => String::new(),
+                };
+                assert_eq!(cell, expected, "{column}");
+            }
+        }
+    }
+}
