@@ -189,6 +189,12 @@ pub struct ConnzParameters {
     /// Ask for TCP's own figures, which JSON shows
     #[arg(long)]
     pub tcp: bool,
+    /// Ask for bytes and messages per second, over a second or the time since the last such page
+    #[arg(long)]
+    pub rates: bool,
+    /// Walk through all connections page by page: start, then the next_cursor of each page
+    #[arg(long, value_name = "CURSOR")]
+    pub cursor: Option<String>,
 }
 
 /// Form of the output of `conn-trace connz`.

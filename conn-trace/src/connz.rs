@@ -171,6 +171,8 @@ mod tests {
             ("--service=fix", "service", "fix"),
             ("--self", "self", "1"),
             ("--tcp", "tcp", "1"),
+            ("--rates", "rates", "1"),
+            ("--cursor=start", "cursor", "start"),
         ];
         for (flag, name, value) in flags {
             assert_eq!(parsed(&[flag]), [(name.to_owned(), value.to_owned())]);

@@ -44,7 +44,7 @@ pub(super) struct Asked<S> {
 }
 
 impl<S> Asked<S> {
-    pub(super) fn shared(&self) -> &Shared<S> {
+    pub(super) fn shared(&self) -> &Arc<Shared<S>> {
         &self.endpoints.shared
     }
 

@@ -1,21 +1,30 @@
 //! `/connz`: the connections, and `/connz/{cid}`: one of them.
 
+use std::sync::Arc;
+
 use axum::response::{IntoResponse, Response};
 use hyper::{
     StatusCode,
     header::{CONTENT_TYPE, VARY},
 };
-use tokio::task::spawn_blocking;
+use tokio::{task::spawn_blocking, time::sleep};
 
 use super::{
     accept::negotiate,
     asked::Asked,
+    baselines::{Baselines, SHORTEST_WINDOW},
     error::ApiError,
     shared::{Shared, json},
     source::Source,
     stream,
 };
-use crate::query::{Format, Page, Query, Quoted};
+use crate::{
+    query::{Format, Page, Query, Quoted},
+    registry::{
+        rates::Baseline,
+        snapshot::{Scope, Snapshot},
+    },
+};
 
 /// Answers with the page that the query string asks for.
 pub(super) async fn connz<S: Source>(asked: Asked<S>) -> Result<Response, ApiError> {
@@ -43,15 +52,38 @@ pub(super) async fn one<S: Source>(asked: Asked<S>) -> Result<Response, ApiError
     }
 }
 
-async fn cut<S: Source>(shared: &Shared<S>, query: Query) -> Result<Page, ApiError> {
-    let turn = shared.pages.turn(shared.source_timeout).await?;
-    let snapshot = shared.snapshot(query.scope()).await?;
-    // Milliseconds of work on a large host, which must not hold up other requests. The turn goes
-    // along: the work is done even when the client has gone.
-    let cut = spawn_blocking(move || {
-        let page = query.page(snapshot);
-        drop(turn);
-        page
-    });
-    cut.await.map_err(ApiError::internal)
+async fn cut<S: Source>(shared: &Arc<Shared<S>>, query: Query) -> Result<Page, ApiError> {
+    loop {
+        let turn = shared.pages.turn(shared.source_timeout).await?;
+        let snapshot = shared.snapshot(query.scope()).await?;
+        // Milliseconds of work on a large host, which must not hold up other requests. The turn
+        // goes along: the work is done even when the client has gone.
+        let (sharing, query) = (Arc::clone(shared), query.clone());
+        let page = spawn_blocking(move || {
+            let page = cut_from(snapshot, &query, &sharing.baselines);
+            drop(turn);
+            page
+        });
+        if let Some(page) = page.await.map_err(ApiError::internal)? {
+            return Ok(page);
+        }
+        sleep(SHORTEST_WINDOW).await;
+    }
+}
+
+/// The page, if the rates that it is to have are known: there has to be an earlier look.
+fn cut_from(mut snapshot: Snapshot, query: &Query, baselines: &Baselines) -> Option<Page> {
+    if !query.rates || query.scope() == Scope::Closed {
+        return Some(query.page(snapshot));
+    }
+    let now_ns = snapshot.now_ns;
+    let before = baselines.before(now_ns);
+    if baselines.is_due(now_ns) {
+        baselines.keep(Baseline::of(&snapshot));
+    }
+    let before = before?;
+    before.rate(&mut snapshot);
+    let mut page = query.page(snapshot);
+    page.rates_window_ms = Some(before.age_ns(now_ns) / 1_000_000);
+    Some(page)
 }

@@ -8,6 +8,7 @@
 mod absent;
 mod accept;
 mod asked;
+mod baselines;
 mod connection;
 mod connz;
 mod error;

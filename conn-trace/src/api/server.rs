@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use super::{
+    baselines::Baselines,
     connection,
     pages::Pages,
     router::router,
@@ -153,6 +154,7 @@ impl Server {
             identity,
             address,
             pages: Pages::new(),
+            baselines: Baselines::default(),
             usage: Usage::new(),
             source_timeout: limits.source_timeout,
         });

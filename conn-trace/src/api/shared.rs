@@ -8,6 +8,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::{
+    baselines::Baselines,
     error::ApiError,
     pages::Pages,
     source::{ServerIdentity, Source},
@@ -25,6 +26,7 @@ pub(super) struct Shared<S> {
     /// The listener's own address.
     pub(super) address: SocketAddr,
     pub(super) pages: Pages,
+    pub(super) baselines: Baselines,
     pub(super) usage: Usage,
     /// How long the source may take.
     pub(super) source_timeout: Duration,

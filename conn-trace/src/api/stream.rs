@@ -15,7 +15,10 @@ use serde::Serialize;
 
 use super::{pages::Share, source::ServerIdentity};
 use crate::{
-    query::{Format, Integer, Page, csv},
+    query::{
+        Format, Integer, Page,
+        csv::{self, Columns},
+    },
     registry::connection::Connection,
 };
 
@@ -56,6 +59,10 @@ struct Head<'a> {
     offset: Integer,
     limit: Integer,
     untracked: Integer,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rates_window_ms: Option<Integer>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
     connections: [(); 0],
 }
 
@@ -75,7 +82,7 @@ impl Pieces {
         let before_row = match format {
             Format::Json => head(identity, &page)?,
             Format::Ndjson => Vec::new(),
-            Format::Csv => line(csv::columns(page.tcp))?,
+            Format::Csv => line(columns(&page).names())?,
         };
         let rows = mem::take(&mut page.rows).into_iter();
         Ok(Self {
@@ -100,7 +107,7 @@ impl Pieces {
                 serde_json::to_writer(&mut *piece, &row)?;
                 piece.push(b'\n');
             }
-            Format::Csv => piece.append(&mut line(csv::record(&row, self.page.tcp)?)?),
+            Format::Csv => piece.append(&mut line(csv::record(&row, columns(&self.page))?)?),
         }
         Ok(())
     }
@@ -150,11 +157,20 @@ fn head(identity: &ServerIdentity, page: &Page) -> io::Result<Vec<u8>> {
         offset: Integer(page.offset),
         limit: Integer(page.limit),
         untracked: Integer(page.untracked),
+        rates_window_ms: page.rates_window_ms.map(Integer),
+        next_cursor: page.next_cursor.map(|cursor| cursor.to_string()),
         connections: [],
     })?;
     // The array stays open.
     head.truncate(head.len() - b"]}".len());
     Ok(head)
+}
+
+fn columns(page: &Page) -> Columns {
+    Columns {
+        tcp: page.tcp,
+        rates: page.rates_window_ms.is_some(),
+    }
 }
 
 /// A record of a table, on a line of its own.

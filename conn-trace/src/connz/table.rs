@@ -10,6 +10,7 @@ pub(super) struct Page {
     now: String,
     total: u64,
     untracked: u64,
+    rates_window_ms: Option<u64>,
     connections: Vec<Row>,
 }
 
@@ -33,6 +34,10 @@ struct Row {
     out_bytes: u64,
     pending_bytes: u64,
     rtt: Option<String>,
+    in_bytes_rate: Option<f64>,
+    out_bytes_rate: Option<f64>,
+    in_msgs_rate: Option<f64>,
+    out_msgs_rate: Option<f64>,
     close_cause: Option<String>,
 }
 
@@ -64,6 +69,16 @@ const COLUMNS: [Column; 15] = [
     ("RTT", true, |row| known(row.rtt.as_ref())),
 ];
 
+/// Behind the others, where rates were asked for.
+const RATES: [Column; 4] = [
+    ("IN MSGS/s", true, |row| known(row.in_msgs_rate.as_ref())),
+    ("IN BYTES/s", true, |row| known(row.in_bytes_rate.as_ref())),
+    ("OUT MSGS/s", true, |row| known(row.out_msgs_rate.as_ref())),
+    ("OUT BYTES/s", true, |row| {
+        known(row.out_bytes_rate.as_ref())
+    }),
+];
+
 /// Behind the others, where a row has ended.
 const CAUSE: Column = ("CAUSE", false, |row| known(row.close_cause.as_ref()));
 
@@ -72,6 +87,7 @@ pub(super) fn of(page: &Page) -> String {
     let has_ended = page.connections.iter().any(|row| row.close_cause.is_some());
     let columns: Vec<Column> = COLUMNS
         .into_iter()
+        .chain(RATES.into_iter().filter(|_| page.rates_window_ms.is_some()))
         .chain(has_ended.then_some(CAUSE))
         .collect();
     let rows: Vec<Vec<String>> = page

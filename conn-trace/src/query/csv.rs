@@ -45,6 +45,14 @@ const COLUMNS: [&str; 37] = [
     "container",
 ];
 
+/// The columns of rates.
+const RATE_COLUMNS: [&str; 4] = [
+    "in_bytes_rate",
+    "out_bytes_rate",
+    "in_msgs_rate",
+    "out_msgs_rate",
+];
+
 /// The columns of TCP's own figures: the fields of `tcp`, in their order.
 const TCP_COLUMNS: [&str; 18] = [
     "tcp.state",
@@ -67,10 +75,22 @@ const TCP_COLUMNS: [&str; 18] = [
     "tcp.congestion",
 ];
 
-/// The names of the columns.
-pub fn columns(tcp: bool) -> impl Iterator<Item = &'static str> {
-    let tcp: &[&str] = if tcp { &TCP_COLUMNS } else { &[] };
-    COLUMNS.iter().chain(tcp).copied()
+/// Which columns a table has besides those of every table.
+#[derive(Clone, Copy, Debug)]
+pub struct Columns {
+    /// Those of TCP's own figures.
+    pub tcp: bool,
+    /// Those of rates.
+    pub rates: bool,
+}
+
+impl Columns {
+    /// Their names.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let rates = RATE_COLUMNS.iter().filter(move |_| self.rates);
+        let tcp = TCP_COLUMNS.iter().filter(move |_| self.tcp);
+        COLUMNS.iter().chain(rates).chain(tcp).copied()
+    }
 }
 
 /// A row's record: a cell for each column, empty where the row leaves the field out; a boolean that
@@ -79,14 +99,14 @@ pub fn columns(tcp: bool) -> impl Iterator<Item = &'static str> {
 /// # Errors
 ///
 /// If the row cannot be written as JSON, which should not be possible.
-pub fn record(row: &Row<'_>, tcp: bool) -> serde_json::Result<Vec<String>> {
+pub fn record(row: &Row<'_>, columns: Columns) -> serde_json::Result<Vec<String>> {
     let row = serde_json::to_value(row)?;
     let cell = |column: &str| match column.split_once('.') {
         Some((object, field)) => text(row.get(object).and_then(|object| object.get(field))),
         None if FLAGS.contains(&column) && row.get(column).is_none() => false.to_string(),
         None => text(row.get(column)),
     };
-    Ok(columns(tcp).map(cell).collect())
+    Ok(columns.names().map(cell).collect())
 }
 
 /// Rows leave these out where they are false.

@@ -40,6 +40,12 @@ pub enum QueryError {
         /// What it was given, still encoded.
         value: Quoted,
     },
+    /// A walk goes by number, from where the cursor says.
+    #[error("cursor: cannot be combined with {other}: a walk goes by cid, from where it was")]
+    CursorWith {
+        /// The other parameter.
+        other: &'static str,
+    },
     /// A sort by how connections ended, over connections that have not.
     #[error("sort: by {key} only valid on closed connections (state=closed, any or all)")]
     SortOfClosed {
@@ -68,7 +74,9 @@ pub(super) fn in_words_of_nats(error: &QueryError) -> String {
         QueryError::SortOfClosed { key } => {
             return format!("sort by {key} only valid on closed connections");
         }
-        QueryError::Repeated { .. } | QueryError::Encoding { .. } => return error.to_string(),
+        QueryError::Repeated { .. }
+        | QueryError::Encoding { .. }
+        | QueryError::CursorWith { .. } => return error.to_string(),
     };
     let read_by_go = READ_BY_GO.iter().find(|(name, ..)| *name == parameter);
     match (parameter, read_by_go) {

@@ -5,6 +5,7 @@
 
 mod address;
 pub mod csv;
+mod cursor;
 mod derived;
 mod dialect;
 mod duration;
@@ -29,6 +30,7 @@ mod value;
 pub(crate) mod tests;
 
 pub use address::Network;
+pub use cursor::Cursor;
 pub use dialect::Dialect;
 pub use duration::{GoDuration, Seconds};
 pub use error::{QueryError, Quoted};

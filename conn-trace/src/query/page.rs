@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{params::Query, row::Row, top::top};
+use super::{cursor::Cursor, params::Query, row::Row, top::top};
 use crate::registry::{
     connection::Connection,
     snapshot::{Scope, Snapshot},
@@ -30,6 +30,10 @@ pub struct Page {
     pub untracked: u64,
     /// Whether rows carry TCP's own figures.
     pub tcp: bool,
+    /// Milliseconds that rates are over, if rows carry them.
+    pub rates_window_ms: Option<u64>,
+    /// Where a walk goes on, if there is more of it.
+    pub next_cursor: Option<Cursor>,
 }
 
 impl Page {
@@ -58,6 +62,7 @@ impl Query {
             closed,
             untracked,
         } = snapshot;
+        let highest = open.iter().chain(&closed).map(|row| row.facts.cid).max();
         let mut rows = match self.scope() {
             Scope::Open => open,
             Scope::Closed => closed,
@@ -69,8 +74,17 @@ impl Query {
         };
         rows.retain(|row| self.state.matches(row.state) && self.filter.matches(row));
         let total = rows.len() as u64;
+        let order = self.effective_order();
+        if let Some(cursor) = self.cursor {
+            rows.retain(|row| cursor.is_ahead(row.facts.cid, order));
+        }
         let page = (self.offset, self.limit);
-        let shown = top(&rows, self.sort.key, self.effective_order(), now_ns, page);
+        let shown = top(&rows, self.sort.key, order, now_ns, page);
+        let is_last = shown.len() == rows.len();
+        let next_cursor = self.cursor.filter(|_| !is_last).and_then(|cursor| {
+            let last = rows[*shown.last()?].facts.cid;
+            Some(cursor.behind(last, highest?))
+        });
         // Moved out one by one: a page of all connections must not exist twice.
         let mut rows: Vec<Option<Connection>> = rows.into_iter().map(Some).collect();
         let num_connections = match self.counts_page {
@@ -90,6 +104,8 @@ impl Query {
             limit: self.limit,
             untracked,
             tcp: self.tcp,
+            rates_window_ms: None,
+            next_cursor,
         }
     }
 }

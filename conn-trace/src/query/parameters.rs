@@ -2,6 +2,7 @@
 
 use super::{
     address::Network,
+    cursor::Cursor,
     dialect,
     error::QueryError,
     filter,
@@ -21,7 +22,7 @@ type Set = fn(&mut Query, &Value<'_>) -> Result<(), QueryError>;
 pub(super) type Parameter = (&'static str, Set);
 
 /// The parameters of every dialect.
-pub(super) const PARAMETERS: [Parameter; 21] = [
+pub(super) const PARAMETERS: [Parameter; 23] = [
     ("offset", |query, value| {
         // Through i64 because the value is echoed as a JSON integer, which ends at 2^63-1.
         let offset = match value.dialect().is_lenient {
@@ -111,6 +112,15 @@ pub(super) const PARAMETERS: [Parameter; 21] = [
     }),
     ("tcp", |query, value| {
         query.tcp = value.boolean()?;
+        Ok(())
+    }),
+    ("rates", |query, value| {
+        query.rates = value.boolean()?;
+        Ok(())
+    }),
+    ("cursor", |query, value| {
+        let expected = "start or the next_cursor of a page";
+        query.cursor = Some(value.parsed(Cursor::parse(value.text()), expected)?);
         Ok(())
     }),
     ("format", |query, value| {

@@ -1,13 +1,14 @@
 //! The query string of `/connz`, and of `/connz/{cid}`.
 
 use super::{
+    cursor::Cursor,
     dialect::Dialect,
     error::QueryError,
     filter::Filter,
     format::Format,
     parameters::PARAMETERS,
     percent,
-    sort::{Order, Sort},
+    sort::{Order, Sort, SortKey},
     state::StateFilter,
     value::Value,
 };
@@ -29,6 +30,10 @@ pub struct Query {
     pub filter: Filter,
     /// Whether rows carry TCP's own figures.
     pub tcp: bool,
+    /// Whether rows carry rates.
+    pub rates: bool,
+    /// Where a walk through all rows goes on.
+    pub cursor: Option<Cursor>,
     /// The form of the answer, where `Accept` is not to decide.
     pub format: Option<Format>,
     /// Whether `num_connections` counts the rows of the page and not those of all pages.
@@ -57,6 +62,8 @@ impl Query {
                 ..Filter::default()
             },
             tcp: false,
+            rates: false,
+            cursor: None,
             format: None,
             counts_page: dialect.counts_page,
         }
@@ -97,6 +104,16 @@ impl Query {
         if dialect.cid_is_page {
             query.filter.cid = query.filter.cid.filter(|cid| *cid != 0);
             query.limit = query.filter.cid.map_or(query.limit, |_| 1);
+        }
+        query.rates |= query.sort.key.is_rate();
+        if query.cursor.is_some() {
+            let excluded = [
+                ("offset", query.offset != 0),
+                ("sort", query.sort.key != SortKey::Cid),
+            ];
+            if let Some(&(other, _)) = excluded.iter().find(|(_, is_given)| *is_given) {
+                return Err(QueryError::CursorWith { other });
+            }
         }
         match query.sort.key.needs_closed() {
             Some(key) if !query.state.shows_closed() => Err(QueryError::SortOfClosed { key }),

@@ -14,7 +14,10 @@ use super::{
     reason::reason,
     tcp::Tcp,
 };
-use crate::registry::connection::{Connection, Direction, Endpoint, Origin, Owner, Transport};
+use crate::registry::{
+    connection::{Connection, Direction, Endpoint, Origin, Owner, Transport},
+    rates::PerSecond,
+};
 
 /// A row. Clients of NATS assert the types: nothing is ever null, integers end at 2^63-1, and
 /// what is not known is left out.
@@ -61,6 +64,14 @@ pub struct Row<'a> {
     pub out_msgs: Integer,
     pub in_bytes: Integer,
     pub out_bytes: Integer,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_bytes_rate: Option<PerSecond>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub out_bytes_rate: Option<PerSecond>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_msgs_rate: Option<PerSecond>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub out_msgs_rate: Option<PerSecond>,
     #[serde(skip_serializing_if = "is_false")]
     pub preexisting: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,6 +99,7 @@ impl<'a> Row<'a> {
             counters,
             pending_bytes,
             recv_queue_bytes,
+            rates,
             ..
         } = connection;
         let process = derived::process(&facts.owner);
@@ -124,6 +136,10 @@ impl<'a> Row<'a> {
             out_msgs: Integer(counters.out_msgs),
             in_bytes: Integer(counters.in_bytes),
             out_bytes: Integer(counters.out_bytes),
+            in_bytes_rate: rates.map(|rates| rates.in_bytes),
+            out_bytes_rate: rates.map(|rates| rates.out_bytes),
+            in_msgs_rate: rates.map(|rates| rates.in_msgs),
+            out_msgs_rate: rates.map(|rates| rates.out_msgs),
             preexisting: facts.origin == Origin::Preexisting,
             counted_since: facts.counted_since,
             subscriptions: 0,

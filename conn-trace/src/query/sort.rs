@@ -48,11 +48,27 @@ pub enum SortKey {
     Ip,
     /// Port of the peer.
     Port,
+    /// Bytes read per second.
+    InBytesRate,
+    /// Bytes written per second.
+    OutBytesRate,
+    /// Receive calls per second.
+    InMsgsRate,
+    /// Send calls per second.
+    OutMsgsRate,
     /// What the kernel does not know and every row has as 0: subscriptions, protocol versions.
     Constant,
 }
 
 impl SortKey {
+    /// Whether only rows with rates have a value.
+    pub(super) fn is_rate(self) -> bool {
+        matches!(
+            self,
+            Self::InBytesRate | Self::OutBytesRate | Self::InMsgsRate | Self::OutMsgsRate
+        )
+    }
+
     /// The key's name if only closed connections have it.
     pub(super) fn needs_closed(self) -> Option<&'static str> {
         match self {
@@ -126,7 +142,7 @@ impl Sort {
 /// `out_msgs`. NATS shows the youngest first for `uptime`, WuKongIM the oldest; NATS's
 /// meaning is kept, and `uptimeDesc` is WuKongIM's plain one. For `idle` both show the idlest
 /// first, so `idleDesc`, its opposite in WuKongIM, is the least idle first.
-const NAMES: [(&str, SortKey, Order); 43] = [
+const NAMES: [(&str, SortKey, Order); 47] = [
     // NATS
     ("cid", SortKey::Cid, Ascending),
     ("start", SortKey::Start, Ascending),
@@ -173,4 +189,8 @@ const NAMES: [(&str, SortKey, Order); 43] = [
     ("ip", SortKey::Ip, Ascending),
     ("port", SortKey::Port, Ascending),
     ("retrans", SortKey::Retrans, Descending),
+    ("in_bytes_rate", SortKey::InBytesRate, Descending),
+    ("out_bytes_rate", SortKey::OutBytesRate, Descending),
+    ("in_msgs_rate", SortKey::InMsgsRate, Descending),
+    ("out_msgs_rate", SortKey::OutMsgsRate, Descending),
 ];

@@ -2,8 +2,15 @@
 
 use std::cmp::Ordering;
 
-use super::{derived, reason::reason, sort::Order, sort::SortKey};
-use crate::registry::connection::{Connection, TcpInfo};
+use super::{
+    derived,
+    reason::reason,
+    sort::{Order, SortKey},
+};
+use crate::registry::{
+    connection::{Connection, TcpInfo},
+    rates::{PerSecond, Rates},
+};
 
 /// One row: its value, its number, its place among the rows.
 type Ranked<K> = (Option<K>, u64, usize);
@@ -45,6 +52,10 @@ pub(super) fn top(
         }
         SortKey::Ip => select.by(|row| Some(row.facts.peer.ip)),
         SortKey::Port => select.by(|row| Some(row.facts.peer.port)),
+        SortKey::InBytesRate => select.by_rate(|rates| rates.in_bytes),
+        SortKey::OutBytesRate => select.by_rate(|rates| rates.out_bytes),
+        SortKey::InMsgsRate => select.by_rate(|rates| rates.in_msgs),
+        SortKey::OutMsgsRate => select.by_rate(|rates| rates.out_msgs),
         SortKey::Constant => select.by(|_| Some(())),
     }
 }
@@ -60,6 +71,10 @@ struct Select<'a> {
 impl<'a> Select<'a> {
     fn by_tcp<K: Ord>(self, key: impl Fn(&TcpInfo) -> Option<K>) -> Vec<usize> {
         self.by(|row| row.tcp.as_ref().and_then(&key))
+    }
+
+    fn by_rate(self, key: impl Fn(&Rates) -> PerSecond) -> Vec<usize> {
+        self.by(|row| row.rates.as_ref().map(&key))
     }
 
     fn by<K: Ord>(self, key: impl Fn(&'a Connection) -> Option<K>) -> Vec<usize> {

@@ -4,6 +4,8 @@ use std::{net::IpAddr, ops::Add, sync::Arc};
 
 use jiff::Timestamp;
 
+use super::rates::Rates;
+
 /// One connection at the time of a snapshot. Cheap to clone: the facts are shared.
 #[derive(Clone, Debug)]
 pub struct Connection {
@@ -21,6 +23,8 @@ pub struct Connection {
     pub recv_queue_bytes: Option<u64>,
     /// TCP's own figures; `None` on closed connections and on sockets that went away meanwhile.
     pub tcp: Option<TcpInfo>,
+    /// What it moves in a second; `None` unless asked for and known.
+    pub rates: Option<Rates>,
     /// How it ended; `None` while it is open.
     pub end: Option<End>,
 }
@@ -152,6 +156,19 @@ impl Add for Counters {
             out_bytes: self.out_bytes.wrapping_add(other.out_bytes),
             in_msgs: self.in_msgs.wrapping_add(other.in_msgs),
             out_msgs: self.out_msgs.wrapping_add(other.out_msgs),
+        }
+    }
+}
+
+impl Counters {
+    /// What was counted since an earlier look.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            in_bytes: self.in_bytes.saturating_sub(earlier.in_bytes),
+            out_bytes: self.out_bytes.saturating_sub(earlier.out_bytes),
+            in_msgs: self.in_msgs.saturating_sub(earlier.in_msgs),
+            out_msgs: self.out_msgs.saturating_sub(earlier.out_msgs),
         }
     }
 }

@@ -13,6 +13,7 @@ mod live;
 mod memberships;
 mod names;
 mod owners;
+pub mod rates;
 pub mod snapshot;
 mod state;
 mod view;

@@ -342,6 +342,7 @@ pub(super) fn ended_connection(
         pending_bytes: cold.closed_pending_bytes,
         recv_queue_bytes: Some(0),
         tcp: None,
+        rates: None,
         end: Some(facts::end(cold, moment)),
     }
 }

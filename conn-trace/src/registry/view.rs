@@ -227,6 +227,7 @@ fn open_connection(
         recv_queue_bytes: (facts.transport != Transport::Mptcp)
             .then(|| tcp.map_or(0, |sample| sample.recv_queue_bytes.into())),
         tcp: tcp.map(|sample| facts::tcp_info(sample, moment, has_field)),
+        rates: None,
         end: None,
         facts,
     }

@@ -15,7 +15,7 @@ use tokio::{
 use crate::{
     api::{Config, Limits, Server, ServerIdentity, Source},
     kernel::{degradation::Degradation, hooks::Variant},
-    query::tests::fixture::{self, NOW},
+    query::tests::fixture::{self, NOW, SECOND},
     registry::{
         Stopped,
         connection::{Connection, Counters},
@@ -31,6 +31,8 @@ struct State {
     snapshot: Snapshot,
     status: Result<Status, Stopped>,
     delay: Duration,
+    /// What the first connection moves in a second, where each look is a second later.
+    moves: Option<Counters>,
 }
 
 impl Fake {
@@ -42,6 +44,7 @@ impl Fake {
             snapshot,
             status: Ok(healthy(count)),
             delay: Duration::ZERO,
+            moves: None,
         };
         Self(Arc::new(Mutex::new(state)))
     }
@@ -72,6 +75,18 @@ impl Fake {
         self
     }
 
+    /// From now on, each look is a second after the one before, and the first connection has moved
+    /// this meanwhile.
+    pub(super) fn moving(self, moves: Counters) -> Self {
+        self.0.lock().unwrap().moves = Some(moves);
+        self
+    }
+
+    /// Lets time pass.
+    pub(super) fn skip(&self, seconds: u64) {
+        self.0.lock().unwrap().snapshot.now_ns += seconds * SECOND;
+    }
+
     pub(super) fn change_status(&self, change: impl FnOnce(&mut Status)) {
         change(self.0.lock().unwrap().status.as_mut().unwrap());
     }
@@ -89,8 +104,13 @@ impl Fake {
 impl Source for Fake {
     async fn snapshot(&self, scope: Scope) -> Result<Snapshot, Stopped> {
         self.pause().await;
-        let state = self.0.lock().unwrap();
+        let mut state = self.0.lock().unwrap();
         state.status.clone()?;
+        if let Some(moves) = state.moves {
+            state.snapshot.now_ns += SECOND;
+            let first = &mut state.snapshot.open[0].counters;
+            *first = *first + moves;
+        }
         let mut snapshot = state.snapshot.clone();
         if scope == Scope::Open {
             snapshot.closed.clear();

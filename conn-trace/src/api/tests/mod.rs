@@ -9,5 +9,6 @@ mod large;
 mod limits;
 mod nats;
 mod one;
+mod rates;
 mod refusals;
 mod shutdown;

@@ -10,6 +10,7 @@ use crate::registry::{
         CloseCause, Connection, Counters, Direction, End, Endpoint, Facts, Origin, Owner, Process,
         TcpInfo, TcpState, Transport,
     },
+    rates::{PerSecond, Rates},
     snapshot::Snapshot,
 };
 
@@ -25,7 +26,24 @@ pub(crate) type Seed = [u8; 24];
 /// Any connections, some of them closed.
 pub(crate) fn snapshots(most: usize) -> impl Strategy<Value = Snapshot> {
     let seeds = prop::collection::vec(prop::array::uniform24(0_u8..6), 0..=most);
-    seeds.prop_map(|seeds| snapshot(&seeds))
+    seeds.prop_map(|seeds| {
+        let mut snapshot = snapshot(&seeds);
+        for connection in snapshot.open.iter_mut().filter(|row| row.facts.cid % 3 > 0) {
+            let Counters {
+                in_bytes,
+                out_bytes,
+                in_msgs,
+                out_msgs,
+            } = connection.counters;
+            connection.rates = Some(Rates {
+                in_bytes: PerSecond::of(out_bytes, SECOND),
+                out_bytes: PerSecond::of(in_bytes, SECOND),
+                in_msgs: PerSecond::of(out_msgs, SECOND),
+                out_msgs: PerSecond::of(in_msgs, SECOND),
+            });
+        }
+        snapshot
+    })
 }
 
 /// The same `count` seeds at every call, no two of them alike.
@@ -143,6 +161,7 @@ pub(crate) fn connection(cid: u64, seed: Seed) -> Connection {
             congestion: Some("cubic".to_owned()),
             ..TcpInfo::default()
         }),
+        rates: None,
         end,
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod fixture;
 
 mod csv;
+mod cursor;
 mod dialect;
 mod filter;
 mod order;

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Every sort key with whether it is ascending, and what its value is here.
-const KEYS: [(&str, bool, &str); 43] = [
+const KEYS: [(&str, bool, &str); 47] = [
     ("cid", true, "cid"),
     ("start", true, "start"),
     ("subs", false, "none"),
@@ -56,6 +56,10 @@ const KEYS: [(&str, bool, &str); 43] = [
     ("ip", true, "ip"),
     ("port", true, "port"),
     ("retrans", false, "retrans"),
+    ("in_bytes_rate", false, "in_bytes_rate"),
+    ("out_bytes_rate", false, "out_bytes_rate"),
+    ("in_msgs_rate", false, "in_msgs_rate"),
+    ("out_msgs_rate", false, "out_msgs_rate"),
 ];
 
 /// The value as something that compares like it.
@@ -101,6 +105,11 @@ fn value(what: &str, row: &Connection) -> Option<(u64, String)> {
         "segs_out" => tcp?.segs_out?.into(),
         "stop" => row.end.clone()?.stop_ns,
         "pid" => process?.pid.into(),
+        // As the fixture makes them.
+        "in_bytes_rate" => row.rates.map(|_| row.counters.out_bytes)?,
+        "out_bytes_rate" => row.rates.map(|_| row.counters.in_bytes)?,
+        "in_msgs_rate" => row.rates.map(|_| row.counters.out_msgs)?,
+        "out_msgs_rate" => row.rates.map(|_| row.counters.in_msgs)?,
         "port" => facts.peer.port.into(),
         other => panic!("{other}"),
     };
