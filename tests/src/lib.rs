@@ -6,6 +6,7 @@ pub mod agent;
 pub mod btf;
 pub mod cgroup;
 pub mod connz;
+pub mod events;
 pub mod everybody;
 pub mod held;
 pub mod http;

@@ -6,19 +6,19 @@ use headers_accept::Accept;
 use hyper::header::{ACCEPT, HeaderMap};
 use mediatype::MediaType;
 
-use crate::query::Format;
-
-/// The form that `Accept` prefers; the usual one where it prefers none of them: clients of connz
-/// send all sorts of headers and take JSON.
-pub(super) fn negotiate(headers: &HeaderMap, available: &[Format]) -> Option<Format> {
+/// The one of the forms, given with their media types, that `Accept` prefers. None where it names
+/// none of them: clients of connz send all sorts of headers, and take JSON.
+pub(super) fn negotiate<T: Copy>(
+    headers: &HeaderMap,
+    available: &[(T, &'static str)],
+) -> Option<T> {
     let values = headers.get_all(ACCEPT).iter();
     let texts: Vec<_> = values
         .filter_map(|value| str::from_utf8(value.as_bytes()).ok())
         .collect();
     let accept: Accept = texts.join(",").parse().ok()?;
     // All of them are written in UTF-8, and a client may ask for just that.
-    let names = available.iter().flat_map(|&format| {
-        let name = format.media_type();
+    let names = available.iter().flat_map(|&(format, name)| {
         [name.to_owned(), format!("{name}; charset=utf-8")].map(|name| (format, name))
     });
     let names: Vec<_> = names.collect();
@@ -45,7 +45,7 @@ mod tests {
         for value in values {
             headers.append(ACCEPT, HeaderValue::from_static(value));
         }
-        negotiate(&headers, &Format::ALL)
+        negotiate(&headers, &Format::MEDIA_TYPES)
     }
 
     #[test]

@@ -14,10 +14,11 @@ use super::{error::ApiError, requests::Requests, shared::Shared};
 use crate::query::Dialect;
 
 /// Every path there is, below the prefix of each dialect.
-pub(super) const ENDPOINTS: [&str; 11] = [
+pub(super) const ENDPOINTS: [&str; 12] = [
     "/",
     "/accstatz",
     "/connz",
+    "/connz/events",
     "/connz/{cid}",
     "/gatewayz",
     "/health",

@@ -32,7 +32,7 @@ pub(super) async fn connz<S: Source>(asked: Asked<S>) -> Result<Response, ApiErr
     let shared = asked.shared();
     let format = query
         .format
-        .or_else(|| negotiate(asked.headers(), &Format::ALL))
+        .or_else(|| negotiate(asked.headers(), &Format::MEDIA_TYPES))
         .unwrap_or(Format::Json);
     let page = cut(shared, query).await?;
     let share = shared.pages.share(page.rows.len())?;

@@ -45,6 +45,12 @@ pub(super) enum ApiError {
     /// Others are being answered, or slow readers hold too many rows.
     #[error("too many pages at once: ask for a smaller one or try again")]
     Busy,
+    /// As many readers of events as there may be.
+    #[error("too many readers of events: {0} at most")]
+    Streams(usize),
+    /// `Last-Event-ID` is none that the agent has given.
+    #[error("Last-Event-ID: expected the id of an event, got {0}")]
+    EventId(Quoted),
     /// A fault of the agent; the log has the cause.
     #[error("the answer could not be made")]
     Internal,
@@ -74,7 +80,7 @@ impl ApiError {
             false => json(status, &Refusal::new(status, msg)),
         };
         let header = match self {
-            Self::Busy => Some((RETRY_AFTER, HeaderValue::from(1))),
+            Self::Busy | Self::Streams(_) => Some((RETRY_AFTER, HeaderValue::from(1))),
             Self::Method => Some((ALLOW, HeaderValue::from_static("GET, HEAD"))),
             _ => None,
         };
@@ -84,11 +90,13 @@ impl ApiError {
 
     fn status(&self) -> StatusCode {
         match self {
-            Self::Query(_) | Self::NoHost => StatusCode::BAD_REQUEST,
+            Self::Query(_) | Self::NoHost | Self::EventId(_) => StatusCode::BAD_REQUEST,
             Self::ForeignHost(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) | Self::NoConnection(_) => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Stopped(_) | Self::NoAnswer(_) | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Stopped(_) | Self::NoAnswer(_) | Self::Busy | Self::Streams(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

@@ -12,6 +12,7 @@ mod baselines;
 mod connection;
 mod connz;
 mod error;
+mod events;
 mod health;
 mod host;
 mod index;

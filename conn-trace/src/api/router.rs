@@ -21,6 +21,7 @@ use super::{
     asked::{Endpoints, count, endpoint},
     connz::{connz, one},
     error::ApiError,
+    events::events,
     health::healthz,
     host,
     index::index,
@@ -44,8 +45,6 @@ pub(super) fn router<S: Source>(shared: &Arc<Shared<S>>, cors: bool) -> Router {
             any_origin,
         ));
     endpoints
-        // Rows are much alike: the least effort takes nine tenths of a page away.
-        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
         .fallback(async |uri: Uri| ApiError::NotFound(Quoted::new(uri.path())))
         .layer(middleware::from_fn_with_state(
             Arc::clone(shared),
@@ -69,6 +68,8 @@ fn endpoints<S: Source>(shared: &Arc<Shared<S>>, dialect: &'static Dialect) -> R
         dialect,
         requests: Requests::default(),
     });
+    // Rows are much alike: the least effort takes nine tenths of a page away.
+    let compression = CompressionLayer::new().quality(CompressionLevel::Fastest);
     let at = |endpoint: &str| format!("{}{endpoint}", dialect.prefix);
     Router::new()
         .route(&at("/"), endpoint(index::<S>))
@@ -82,6 +83,9 @@ fn endpoints<S: Source>(shared: &Arc<Shared<S>>, dialect: &'static Dialect) -> R
         .route(&at("/leafz"), endpoint(absent::<S, LeafNodes>))
         .route(&at("/routez"), endpoint(absent::<S, Routes>))
         .route(&at("/subsz"), endpoint(absent::<S, Subscriptions>))
+        .layer(compression)
+        // An event is not to wait for others to be compressed with.
+        .route(&at("/connz/events"), endpoint(events::<S>))
         .method_not_allowed_fallback(async move || ApiError::Method.response(dialect))
         .layer(middleware::from_fn_with_state(
             Arc::clone(&state),

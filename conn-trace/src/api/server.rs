@@ -23,6 +23,7 @@ use tokio::{
 use super::{
     baselines::Baselines,
     connection,
+    events::Streams,
     pages::Pages,
     router::router,
     shared::Shared,
@@ -149,18 +150,20 @@ impl Server {
             address,
             config: Config { cors, limits, .. },
         } = self;
+        let (stop, stopped) = watch::channel(());
         let shared = Arc::new(Shared {
             source,
             identity,
             address,
             pages: Pages::new(),
             baselines: Baselines::default(),
+            streams: Streams::new(),
             usage: Usage::new(),
+            stopped: stopped.clone(),
             source_timeout: limits.source_timeout,
         });
         let service = TowerToHyperService::new(router(&shared, cors));
         let mut connections = JoinSet::new();
-        let (stop, stopped) = watch::channel(());
         let accept = accept(&listener, &mut connections, &service, limits, &stopped);
         tokio::select! {
             () = accept => {}

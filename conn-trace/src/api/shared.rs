@@ -5,11 +5,12 @@ use std::{net::SocketAddr, time::Duration};
 use axum::response::{IntoResponse, Response};
 use hyper::{StatusCode, header::CONTENT_TYPE};
 use serde::Serialize;
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 
 use super::{
     baselines::Baselines,
     error::ApiError,
+    events::Streams,
     pages::Pages,
     source::{ServerIdentity, Source},
     usage::Usage,
@@ -27,7 +28,10 @@ pub(super) struct Shared<S> {
     pub(super) address: SocketAddr,
     pub(super) pages: Pages,
     pub(super) baselines: Baselines,
+    pub(super) streams: Streams,
     pub(super) usage: Usage,
+    /// Loses its sender when the server is to end.
+    pub(super) stopped: watch::Receiver<()>,
     /// How long the source may take.
     pub(super) source_timeout: Duration,
 }

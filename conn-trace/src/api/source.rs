@@ -1,9 +1,11 @@
 //! Where the answers come from.
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use crate::registry::{
     Handle, Stopped,
+    events::Batch,
     snapshot::{Scope, Snapshot, Status},
 };
 
@@ -11,6 +13,12 @@ use crate::registry::{
 pub trait Source: Clone + Send + Sync + 'static {
     /// The connections of `scope` at this moment.
     fn snapshot(&self, scope: Scope) -> impl Future<Output = Result<Snapshot, Stopped>> + Send;
+
+    /// Some of what happened after the event of this number.
+    fn events(&self, after: u64) -> impl Future<Output = Result<Batch, Stopped>> + Send;
+
+    /// The number of the last event, and a way to wait for the next.
+    fn news(&self) -> watch::Receiver<u64>;
 
     /// The agent's own figures.
     fn status(&self) -> impl Future<Output = Result<Status, Stopped>> + Send;
@@ -32,6 +40,14 @@ pub struct ServerIdentity {
 impl Source for Handle {
     async fn snapshot(&self, scope: Scope) -> Result<Snapshot, Stopped> {
         self.snapshot(scope).await
+    }
+
+    async fn events(&self, after: u64) -> Result<Batch, Stopped> {
+        self.events(after).await
+    }
+
+    fn news(&self) -> watch::Receiver<u64> {
+        self.news()
     }
 
     async fn status(&self) -> Result<Status, Stopped> {

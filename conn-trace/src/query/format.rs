@@ -17,6 +17,13 @@ impl Format {
     /// All of them, the usual one first.
     pub const ALL: [Self; 3] = [Self::Json, Self::Ndjson, Self::Csv];
 
+    /// All of them with their media types.
+    pub const MEDIA_TYPES: [(Self, &str); 3] = [
+        (Self::Json, Self::Json.media_type()),
+        (Self::Ndjson, Self::Ndjson.media_type()),
+        (Self::Csv, Self::Csv.media_type()),
+    ];
+
     /// From the name that `format` takes, in either case.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

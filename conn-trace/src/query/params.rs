@@ -3,7 +3,7 @@
 use super::{
     cursor::Cursor,
     dialect::Dialect,
-    error::QueryError,
+    error::{QueryError, Quoted},
     filter::Filter,
     format::Format,
     parameters::PARAMETERS,
@@ -142,6 +142,23 @@ impl Query {
         query.offset = 0;
         query.limit = 1;
         Ok(query)
+    }
+
+    /// Reads the conditions for events, which come in lines or as `text/event-stream`.
+    ///
+    /// # Errors
+    ///
+    /// Says which parameter has which bad value.
+    pub fn parse_events(dialect: &Dialect, text: &str) -> Result<Self, QueryError> {
+        let query = Self::parse(dialect, text)?;
+        match query.format {
+            None | Some(Format::Ndjson) => Ok(query),
+            Some(other) => Err(QueryError::Unexpected {
+                parameter: "format",
+                expected: "ndjson, or none for server-sent events",
+                value: Quoted::new(&other.to_string()),
+            }),
+        }
     }
 
     /// The direction that applies.

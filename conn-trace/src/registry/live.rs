@@ -18,6 +18,8 @@ pub(super) struct Live {
     pub(super) key: Key,
     pub(super) slot: u32,
     pub(super) facts: Arc<Facts>,
+    /// Whether its readers know that its handshake has ended, or need not.
+    pub(super) is_told_established: bool,
 }
 
 impl Live {

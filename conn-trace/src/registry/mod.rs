@@ -7,6 +7,7 @@ mod audit;
 mod cgroups;
 pub mod connection;
 mod container;
+pub mod events;
 mod facts;
 mod history;
 mod live;
@@ -27,13 +28,14 @@ use std::{
 
 use thiserror::Error;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::sleep,
 };
 
 pub use self::facts::Own;
 use self::{
     connection::Process,
+    events::Batch,
     snapshot::{Scope, Snapshot, Status},
     state::State,
 };
@@ -72,6 +74,7 @@ pub struct Settings {
 enum Command {
     Snapshot(Scope, oneshot::Sender<Snapshot>),
     Status(oneshot::Sender<Status>),
+    Events(u64, oneshot::Sender<Batch>),
     OwnersFound(HashMap<u64, Process>),
     Stop,
 }
@@ -80,6 +83,7 @@ enum Command {
 #[derive(Clone, Debug)]
 pub struct Handle {
     commands: mpsc::Sender<Command>,
+    news: watch::Receiver<u64>,
 }
 
 impl Handle {
@@ -97,6 +101,20 @@ impl Handle {
     /// If the registry has stopped.
     pub async fn status(&self) -> Result<Status, Stopped> {
         self.ask(Command::Status).await
+    }
+
+    /// Some of what happened after the event of this number.
+    ///
+    /// # Errors
+    /// If the registry has stopped.
+    pub async fn events(&self, after: u64) -> Result<Batch, Stopped> {
+        self.ask(|reply| Command::Events(after, reply)).await
+    }
+
+    /// The number of the last event, and a way to wait for the next.
+    #[must_use]
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.news.clone()
     }
 
     /// Waits until the registry has stopped.
@@ -134,6 +152,7 @@ impl Registry {
         state.examine_existing()?;
         let (commands, inbox) = mpsc::channel(WAITING_READERS);
         let owners = commands.clone();
+        let news = state.events.news();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()?;
@@ -141,7 +160,7 @@ impl Registry {
             .name("registry".into())
             .spawn(move || runtime.block_on(run(state, inbox, owners)))?;
         Ok(Self {
-            handle: Handle { commands },
+            handle: Handle { commands, news },
             thread,
         })
     }
@@ -201,6 +220,9 @@ async fn run(
                 }
                 Some(Command::Status(reply)) => {
                     let _ = reply.send(state.status()?);
+                }
+                Some(Command::Events(after, reply)) => {
+                    let _ = reply.send(state.events.after(after));
                 }
                 Some(Command::OwnersFound(found)) => {
                     scanning = false;

@@ -3,11 +3,12 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    mem,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use conn_trace_common::table::{ColdEntry, HotEntry};
+use conn_trace_common::table::{ColdEntry, FLAG_BASED, HotEntry};
 use jiff::Timestamp;
 
 use super::{
@@ -15,6 +16,7 @@ use super::{
     audit::Audit,
     cgroups::{Place, Places},
     connection::{Connection, Counters, Facts, Origin, Owner, Process, TcpState, Transport},
+    events::{Events, What},
     facts::{self, Describer},
     history::History,
     live::{Key, Live, LiveSet, Reserved},
@@ -43,6 +45,7 @@ pub(super) struct State {
     pub(super) max_connections: u32,
     pub(super) live: LiveSet,
     pub(super) history: History,
+    pub(super) events: Events,
     pub(super) describer: Describer,
     pub(super) started: Timestamp,
     /// Sums over the connections that have left the table.
@@ -83,6 +86,7 @@ impl State {
             max_connections,
             live: LiveSet::default(),
             history: History::new(closed_history),
+            events: Events::new(),
             started: Timestamp::now(),
             ended: Counters::default(),
             losses: Losses::default(),
@@ -125,6 +129,7 @@ impl State {
                 let key = (header.cookie, header.generation);
                 if let Some(entry) = self.tracer.table().entry(header.slot, key.0, key.1) {
                     self.describe(key, &entry, moment);
+                    self.established(key, &entry, moment);
                 }
             }
             Record::Closed(closed) => self.closed(&closed.hot, &closed.cold, moment),
@@ -143,7 +148,39 @@ impl State {
         };
         let facts = self.describer.facts(cid, &entry.hot, &entry.cold, moment);
         let facts = Arc::new(facts);
-        self.live.insert(cid, Live { key, slot, facts });
+        let is_established = has_handshake(&entry.hot, &entry.cold);
+        if facts.origin != Origin::Preexisting {
+            let connection = opened_connection(Arc::clone(&facts), &entry.hot, moment);
+            self.tell_opened(connection, is_established, moment);
+        }
+        let is_told_established = is_established || facts.origin == Origin::Preexisting;
+        let live = Live {
+            key,
+            slot,
+            facts,
+            is_told_established,
+        };
+        self.live.insert(cid, live);
+    }
+
+    fn tell_opened(&mut self, connection: Connection, is_established: bool, moment: &Moment) {
+        let established = is_established.then(|| connection.clone());
+        self.events
+            .push(What::Opened, connection, moment.wall, moment.boot_ns);
+        if let Some(connection) = established {
+            self.events
+                .push(What::Established, connection, moment.wall, moment.boot_ns);
+        }
+    }
+
+    fn established(&mut self, key: Key, entry: &Entry, moment: &Moment) {
+        if let Some((_, live)) = self.live.get_mut(key)
+            && !mem::replace(&mut live.is_told_established, true)
+        {
+            let connection = opened_connection(Arc::clone(&live.facts), &entry.hot, moment);
+            self.events
+                .push(What::Established, connection, moment.wall, moment.boot_ns);
+        }
     }
 
     /// Brings the facts of a live connection up to what the table knows.
@@ -158,7 +195,7 @@ impl State {
     pub(super) fn closed(&mut self, hot: &HotEntry, cold: &ColdEntry, moment: &Moment) {
         let key = (hot.cookie, hot.generation);
         let (cid, before) = match self.live.remove(key) {
-            Some((cid, live)) => (cid, Some(live.facts)),
+            Some((cid, live)) => (cid, Some(live)),
             None => (
                 self.reserved
                     .take(key)
@@ -167,10 +204,31 @@ impl State {
             ),
         };
         let mut facts = self.describer.facts(cid, hot, cold, moment);
-        if let Some(before) = before {
-            settle(&mut facts, &before);
+        if let Some(before) = &before {
+            settle(&mut facts, &before.facts);
         }
-        let connection = ended_connection(Arc::new(facts), hot, cold, moment);
+        let facts = Arc::new(facts);
+        let is_established = has_handshake(hot, cold);
+        match before {
+            // It had ended before anybody could tell of it.
+            None => {
+                let unused = unused_connection(Arc::clone(&facts), is_established);
+                self.tell_opened(unused, is_established, moment);
+            }
+            Some(live) if is_established && !live.is_told_established => {
+                let unused = unused_connection(Arc::clone(&facts), is_established);
+                self.events
+                    .push(What::Established, unused, moment.wall, moment.boot_ns);
+            }
+            Some(_) => {}
+        }
+        let connection = ended_connection(facts, hot, cold, moment);
+        self.events.push(
+            What::Closed,
+            connection.clone(),
+            moment.wall,
+            moment.boot_ns,
+        );
         self.ended = self.ended + connection.counters;
         self.history.push(connection);
     }
@@ -320,6 +378,50 @@ impl State {
     }
 }
 
+/// Whether the handshake has ended. MPTCP's has no sequence numbers, an older one no time.
+fn has_handshake(hot: &HotEntry, cold: &ColdEntry) -> bool {
+    hot.flags & FLAG_BASED != 0 || cold.established_ns != 0
+}
+
+/// The last counted message, or the start without one; not after `end_ns`.
+fn last_message(hot: &HotEntry, facts: &Facts, end_ns: u64, moment: &Moment) -> u64 {
+    match hot.last_activity_jiffies {
+        0 => facts.start_ns,
+        jiffies => moment
+            .boot_of_jiffies(jiffies)
+            .min(end_ns)
+            .max(facts.start_ns),
+    }
+}
+
+/// A connection that has just opened, as the table has it.
+fn opened_connection(facts: Arc<Facts>, hot: &HotEntry, moment: &Moment) -> Connection {
+    Connection {
+        state: TcpState::from_kernel(hot.state),
+        counters: facts::counters(hot),
+        last_activity_ns: last_message(hot, &facts, moment.boot_ns, moment),
+        ..unused_connection(facts, false)
+    }
+}
+
+/// A connection as it was at its opening, before anything was moved.
+fn unused_connection(facts: Arc<Facts>, is_established: bool) -> Connection {
+    Connection {
+        state: match is_established {
+            true => TcpState::Established,
+            false => TcpState::SynSent,
+        },
+        counters: Counters::default(),
+        last_activity_ns: facts.start_ns,
+        pending_bytes: 0,
+        recv_queue_bytes: None,
+        tcp: None,
+        rates: None,
+        end: None,
+        facts,
+    }
+}
+
 /// A connection that has ended, as the table or its closing record has it.
 pub(super) fn ended_connection(
     facts: Arc<Facts>,
@@ -327,18 +429,11 @@ pub(super) fn ended_connection(
     cold: &ColdEntry,
     moment: &Moment,
 ) -> Connection {
-    let last_activity_ns = match hot.last_activity_jiffies {
-        0 => facts.start_ns,
-        jiffies => moment
-            .boot_of_jiffies(jiffies)
-            .min(cold.closed_ns)
-            .max(facts.start_ns),
-    };
     Connection {
+        last_activity_ns: last_message(hot, &facts, cold.closed_ns, moment),
         facts,
         state: TcpState::Close,
         counters: facts::counters(hot),
-        last_activity_ns,
         pending_bytes: cold.closed_pending_bytes,
         recv_queue_bytes: Some(0),
         tcp: None,

@@ -118,6 +118,20 @@ pub(super) async fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
     bytes
 }
 
+/// Reads until the text, which an answer that does not end has at some place.
+pub(super) async fn read_until(stream: &mut TcpStream, text: &str) -> String {
+    let mut read = Vec::new();
+    while !read
+        .windows(text.len())
+        .any(|window| window == text.as_bytes())
+    {
+        let more = timeout(PATIENCE, stream.read_buf(&mut read)).await;
+        let more = more.unwrap_or_else(|_| panic!("no {text:?} in {read:?}"));
+        assert_ne!(more.unwrap(), 0, "closed");
+    }
+    String::from_utf8(read).unwrap()
+}
+
 /// Reads one answer off a connection that stays open.
 pub(super) async fn read_answer(stream: &mut TcpStream) -> Answer {
     let mut bytes = Vec::new();

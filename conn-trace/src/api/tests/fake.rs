@@ -6,8 +6,9 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use tokio::{
-    sync::oneshot,
+    sync::{oneshot, watch},
     task::JoinHandle,
     time::{sleep, timeout},
 };
@@ -15,13 +16,17 @@ use tokio::{
 use crate::{
     api::{Config, Limits, Server, ServerIdentity, Source},
     kernel::{degradation::Degradation, hooks::Variant},
-    query::tests::fixture::{self, NOW, SECOND},
+    query::tests::fixture::{self, NOW, NOW_NS, SECOND},
     registry::{
         Stopped,
         connection::{Connection, Counters},
+        events::{Batch, Events, What},
         snapshot::{Losses, Scope, Snapshot, Status},
     },
 };
+
+/// When the agent started.
+pub(super) const START: Timestamp = Timestamp::constant(1_795_171_545, 0);
 
 /// Gives out what it was given.
 #[derive(Clone)]
@@ -33,6 +38,7 @@ struct State {
     delay: Duration,
     /// What the first connection moves in a second, where each look is a second later.
     moves: Option<Counters>,
+    events: Events,
 }
 
 impl Fake {
@@ -45,6 +51,7 @@ impl Fake {
             status: Ok(healthy(count)),
             delay: Duration::ZERO,
             moves: None,
+            events: Events::new(),
         };
         Self(Arc::new(Mutex::new(state)))
     }
@@ -82,6 +89,12 @@ impl Fake {
         self
     }
 
+    /// Lets something happen.
+    pub(super) fn happens(&self, what: What, connection: Connection) {
+        let mut state = self.0.lock().unwrap();
+        state.events.push(what, connection, NOW, NOW_NS);
+    }
+
     /// Lets time pass.
     pub(super) fn skip(&self, seconds: u64) {
         self.0.lock().unwrap().snapshot.now_ns += seconds * SECOND;
@@ -116,6 +129,14 @@ impl Source for Fake {
             snapshot.closed.clear();
         }
         Ok(snapshot)
+    }
+
+    async fn events(&self, after: u64) -> Result<Batch, Stopped> {
+        Ok(self.0.lock().unwrap().events.after(after))
+    }
+
+    fn news(&self) -> watch::Receiver<u64> {
+        self.0.lock().unwrap().events.news()
     }
 
     async fn status(&self) -> Result<Status, Stopped> {
@@ -207,6 +228,6 @@ fn identity() -> ServerIdentity {
         server_id: "id".to_owned(),
         server_name: "host".to_owned(),
         version: "0.1.0".to_owned(),
-        start: NOW - jiff::SignedDuration::from_secs(4_455),
+        start: START,
     }
 }

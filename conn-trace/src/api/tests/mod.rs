@@ -3,6 +3,7 @@
 mod client;
 mod clients;
 mod endpoints;
+mod events;
 mod fake;
 mod formats;
 mod large;
