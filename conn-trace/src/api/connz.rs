@@ -2,7 +2,6 @@
 
 use axum::response::{IntoResponse, Response};
 use hyper::{StatusCode, header::CONTENT_TYPE};
-use tokio::task::spawn_blocking;
 
 use super::{
     asked::Asked,
@@ -35,14 +34,6 @@ pub(super) async fn one<S: Source>(asked: Asked<S>) -> Result<Response, ApiError
 }
 
 async fn cut<S: Source>(shared: &Shared<S>, query: Query) -> Result<Page, ApiError> {
-    let turn = shared.pages.turn(shared.source_timeout).await?;
-    let snapshot = shared.snapshot(query.scope()).await?;
-    // Milliseconds of work on a large host, which must not hold up other requests. The turn goes
-    // along: the work is done even when the client has gone.
-    let cut = spawn_blocking(move || {
-        let page = query.page(snapshot);
-        drop(turn);
-        page
-    });
-    cut.await.map_err(ApiError::internal)
+    let _turn = shared.pages.turn(shared.source_timeout).await?;
+    shared.page(query).await
 }

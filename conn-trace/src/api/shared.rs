@@ -13,9 +13,9 @@ use super::{
     source::{ServerIdentity, Source},
     usage::Usage,
 };
-use crate::registry::{
-    Stopped,
-    snapshot::{Scope, Snapshot, Status},
+use crate::{
+    query::{Page, Query},
+    registry::{Stopped, snapshot::Status},
 };
 
 /// The server's state, one per listener.
@@ -31,8 +31,8 @@ pub(super) struct Shared<S> {
 }
 
 impl<S: Source> Shared<S> {
-    pub(super) async fn snapshot(&self, scope: Scope) -> Result<Snapshot, ApiError> {
-        self.in_time(self.source.snapshot(scope)).await
+    pub(super) async fn page(&self, query: Query) -> Result<Page, ApiError> {
+        self.in_time(self.source.page(query)).await
     }
 
     pub(super) async fn status(&self) -> Result<Status, ApiError> {

@@ -4,6 +4,7 @@
 //! [`Snapshot`](crate::registry::snapshot::Snapshot), [`Row`] is how one connection is written.
 
 mod address;
+mod cut;
 mod derived;
 mod dialect;
 mod duration;
@@ -27,6 +28,7 @@ mod value;
 pub(crate) mod tests;
 
 pub use address::Network;
+pub use cut::Cut;
 pub use dialect::Dialect;
 pub use duration::{GoDuration, Seconds};
 pub use error::{QueryError, Quoted};

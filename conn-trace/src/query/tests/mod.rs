@@ -6,4 +6,5 @@ mod dialect;
 mod filter;
 mod order;
 mod params;
+mod reference;
 mod row;
