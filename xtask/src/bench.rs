@@ -37,7 +37,12 @@ pub(crate) fn main(workspace: &Workspace, options: &Options) -> Result<()> {
     if !problems.is_empty() {
         bail!("{}", problems.join("\n"));
     }
-    setup::ensure(workspace, Need::Bench)?;
+    let need = match options.benchmark {
+        Benchmark::Overhead => Need::Bench,
+        // nats-server is among what the tests need.
+        Benchmark::Connz => Need::Test,
+    };
+    setup::ensure(workspace, need)?;
     process::step("building the benchmarks");
     let binary = build::binary(workspace, BENCHMARKS, true)?;
     // Built here: the benchmark runs as root, who should own nothing in the target directory.
