@@ -66,11 +66,13 @@ impl CpuTime {
 }
 
 fn own_time() -> Result<Duration> {
-    let mut micros = 0;
-    for who in [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN] {
-        let usage = getrusage(who)?;
-        micros += usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
-    }
+    Ok(cpu_time_of(UsageWho::RUSAGE_SELF)? + cpu_time_of(UsageWho::RUSAGE_CHILDREN)?)
+}
+
+/// CPU time in user space and in the kernel.
+pub(crate) fn cpu_time_of(who: UsageWho) -> Result<Duration> {
+    let usage = getrusage(who)?;
+    let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
     Ok(Duration::from_micros(micros.unsigned_abs()))
 }
 

@@ -4,6 +4,7 @@
 mod bpftrace;
 mod busy;
 mod churn;
+mod connz;
 mod load;
 mod machine;
 mod overhead;
@@ -30,11 +31,24 @@ struct Cli {
 enum Benchmark {
     /// Measure what a message and a connection cost more while they are counted.
     Overhead(overhead::Options),
+    /// Measure how long answers to /connz take, beside nats-server and ss.
+    Connz(connz::Options),
+    /// Hold connections, for `connz`.
+    #[command(hide = true)]
+    Hold(connz::HoldOptions),
+    /// Serve made-up connections, for `connz`.
+    #[command(hide = true)]
+    Synthetic(connz::SyntheticOptions),
 }
 
 fn main() -> ExitCode {
-    let Benchmark::Overhead(options) = Cli::parse().benchmark;
-    match overhead::main(&options) {
+    let outcome = match Cli::parse().benchmark {
+        Benchmark::Overhead(options) => overhead::main(&options),
+        Benchmark::Connz(options) => connz::main(&options),
+        Benchmark::Hold(options) => connz::hold(&options),
+        Benchmark::Synthetic(options) => connz::serve(&options),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -84,7 +84,7 @@ impl Rounds {
 }
 
 /// A line that the next one replaces, for somebody who watches.
-fn progress(what: &str) {
+pub(crate) fn progress(what: &str) {
     let mut terminal = io::stderr();
     if terminal.is_terminal() {
         // Nobody is harmed if a terminal does not take it.

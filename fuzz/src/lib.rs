@@ -1,6 +1,7 @@
-//! The reader of the kernel's BTF, for the fuzz targets.
+//! What reads bytes of strangers, for the fuzz targets: the reader of the kernel's BTF, and that of
+//! query strings.
 //!
-//! The very sources of the agent, without the rest of it: neither its eBPF object nor its
+//! The very sources of the agent, without the rest of it: neither its eBPF object nor most of its
 //! dependencies have to be built, and only what is fuzzed is instrumented.
 #![forbid(unsafe_code)]
 
@@ -8,5 +9,22 @@
 #[path = "../../conn-trace/src/kernel"]
 pub mod kernel {
     pub mod btf;
+    pub mod degradation;
+    /// Only a name here: the registry's figures of itself have the type.
+    pub mod hooks {
+        #[derive(Clone, Copy, Debug)]
+        pub enum Variant {}
+    }
     pub mod offsets;
+}
+
+#[path = "../../conn-trace/src/query/mod.rs"]
+pub mod query;
+
+/// `conn_trace::registry`, as far as queries name it.
+#[path = "../../conn-trace/src/registry"]
+pub mod registry {
+    pub mod connection;
+    pub mod rates;
+    pub mod snapshot;
 }

@@ -18,6 +18,8 @@ const BENCHMARKS: &str = "conn-trace-bench";
 enum Benchmark {
     /// What a message costs more while it is counted, beside an empty program and bpftrace.
     Overhead,
+    /// How long answers to /connz take, beside nats-server and ss.
+    Connz,
 }
 
 #[derive(Args)]
@@ -35,14 +37,25 @@ pub(crate) fn main(workspace: &Workspace, options: &Options) -> Result<()> {
     if !problems.is_empty() {
         bail!("{}", problems.join("\n"));
     }
-    setup::ensure(workspace, Need::Bench)?;
+    let need = match options.benchmark {
+        Benchmark::Overhead => Need::Bench,
+        // nats-server is among what the tests need.
+        Benchmark::Connz => Need::Test,
+    };
+    setup::ensure(workspace, need)?;
     process::step("building the benchmarks");
     let binary = build::binary(workspace, BENCHMARKS, true)?;
-    let name = match options.benchmark {
-        Benchmark::Overhead => "overhead",
+    // Built here: the benchmark runs as root, who should own nothing in the target directory.
+    let (name, agent) = match options.benchmark {
+        Benchmark::Overhead => ("overhead", None),
+        Benchmark::Connz => ("connz", Some(build::agent(workspace, true)?)),
     };
     let mut command = process::as_root(&binary)?;
-    command.arg(name).args(&options.args);
+    command.arg(name);
+    if let Some(agent) = agent {
+        command.arg("--agent").arg(agent);
+    }
+    command.args(&options.args);
     process::step(&format!("measuring {name}; Ctrl-C stops it"));
     process::note("leave the machine alone meanwhile: whatever else runs is measured too");
     // The benchmark takes this process's place, so that signals reach it and not a parent.

@@ -53,6 +53,18 @@ pub(super) async fn one<S: Source>(asked: Asked<S>) -> Result<Response, ApiError
 }
 
 async fn cut<S: Source>(shared: &Arc<Shared<S>>, query: Query) -> Result<Page, ApiError> {
+    if query.rates && query.scope() != Scope::Closed {
+        return cut_with_rates(shared, query).await;
+    }
+    let _turn = shared.pages.turn(shared.source_timeout).await?;
+    shared.page(query).await
+}
+
+/// Waits for an earlier look to compare with, if there is none.
+async fn cut_with_rates<S: Source>(
+    shared: &Arc<Shared<S>>,
+    query: Query,
+) -> Result<Page, ApiError> {
     loop {
         let turn = shared.pages.turn(shared.source_timeout).await?;
         let snapshot = shared.snapshot(query.scope()).await?;
@@ -60,7 +72,7 @@ async fn cut<S: Source>(shared: &Arc<Shared<S>>, query: Query) -> Result<Page, A
         // goes along: the work is done even when the client has gone.
         let (sharing, query) = (Arc::clone(shared), query.clone());
         let page = spawn_blocking(move || {
-            let page = cut_from(snapshot, &query, &sharing.baselines);
+            let page = rated(snapshot, &query, &sharing.baselines);
             drop(turn);
             page
         });
@@ -72,10 +84,7 @@ async fn cut<S: Source>(shared: &Arc<Shared<S>>, query: Query) -> Result<Page, A
 }
 
 /// The page, if the rates that it is to have are known: there has to be an earlier look.
-fn cut_from(mut snapshot: Snapshot, query: &Query, baselines: &Baselines) -> Option<Page> {
-    if !query.rates || query.scope() == Scope::Closed {
-        return Some(query.page(snapshot));
-    }
+fn rated(mut snapshot: Snapshot, query: &Query, baselines: &Baselines) -> Option<Page> {
     let now_ns = snapshot.now_ns;
     let before = baselines.before(now_ns);
     if baselines.is_due(now_ns) {
@@ -83,7 +92,7 @@ fn cut_from(mut snapshot: Snapshot, query: &Query, baselines: &Baselines) -> Opt
     }
     let before = before?;
     before.rate(&mut snapshot);
-    let mut page = query.page(snapshot);
+    let mut page = query.page(&snapshot);
     page.rates_window_ms = Some(before.age_ns(now_ns) / 1_000_000);
     Some(page)
 }

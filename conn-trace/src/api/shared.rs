@@ -15,9 +15,12 @@ use super::{
     source::{ServerIdentity, Source},
     usage::Usage,
 };
-use crate::registry::{
-    Stopped,
-    snapshot::{Scope, Snapshot, Status},
+use crate::{
+    query::{Page, Query},
+    registry::{
+        Stopped,
+        snapshot::{Scope, Snapshot, Status},
+    },
 };
 
 /// The server's state, one per listener.
@@ -37,6 +40,10 @@ pub(super) struct Shared<S> {
 }
 
 impl<S: Source> Shared<S> {
+    pub(super) async fn page(&self, query: Query) -> Result<Page, ApiError> {
+        self.in_time(self.source.page(query)).await
+    }
+
     pub(super) async fn snapshot(&self, scope: Scope) -> Result<Snapshot, ApiError> {
         self.in_time(self.source.snapshot(scope)).await
     }

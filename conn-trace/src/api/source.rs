@@ -3,10 +3,13 @@
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::registry::{
-    Handle, Stopped,
-    events::Batch,
-    snapshot::{Scope, Snapshot, Status},
+use crate::{
+    query::{Cut, Page, Query},
+    registry::{
+        Handle, Stopped,
+        events::Batch,
+        snapshot::{Scope, Snapshot, Status},
+    },
 };
 
 /// A handle on the owner of the agent's state.
@@ -19,6 +22,11 @@ pub trait Source: Clone + Send + Sync + 'static {
 
     /// The number of the last event, and a way to wait for the next.
     fn news(&self) -> watch::Receiver<u64>;
+
+    /// The page that `query` asks for, of the connections at this moment.
+    fn page(&self, query: Query) -> impl Future<Output = Result<Page, Stopped>> + Send {
+        async move { Ok(query.page(&self.snapshot(query.scope()).await?)) }
+    }
 
     /// The agent's own figures.
     fn status(&self) -> impl Future<Output = Result<Status, Stopped>> + Send;
@@ -48,6 +56,13 @@ impl Source for Handle {
 
     fn news(&self) -> watch::Receiver<u64> {
         self.news()
+    }
+
+    /// Only what the page may show is read, and only what it shows is kept.
+    async fn page(&self, query: Query) -> Result<Page, Stopped> {
+        let scope = query.scope();
+        let cut = self.visit(scope, |taken| Cut::new(query, taken)).await?;
+        Ok(cut.page())
     }
 
     async fn status(&self) -> Result<Status, Stopped> {

@@ -1,7 +1,7 @@
 //! Which rows are shown.
 
 use super::{address::Network, derived, pattern::Pattern, ports::Ports};
-use crate::registry::connection::{Connection, Direction};
+use crate::registry::connection::{Connection, Direction, Facts};
 
 /// Conditions on a connection; all of those given have to hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,8 +57,13 @@ impl Filter {
     /// Whether the connection is one of those meant.
     #[must_use]
     pub fn matches(&self, connection: &Connection) -> bool {
-        let facts = &*connection.facts;
-        let process = derived::process(&facts.owner);
+        self.matches_facts(&connection.facts)
+    }
+
+    /// Whether a connection of these facts is.
+    #[must_use]
+    pub fn matches_facts(&self, facts: &Facts) -> bool {
+        let process = || derived::process(&facts.owner);
         (self.with_self || !facts.is_self)
             && holds(self.cid.as_ref(), |cid| *cid == facts.cid)
             && holds(self.ip.as_ref(), |network| network.contains(&facts.peer))
@@ -66,9 +71,9 @@ impl Filter {
             && holds(self.port.as_ref(), |ports| ports.contains(facts.peer.port))
             && holds(self.local_port.as_ref(), |ports| ports.contains(facts.local.port))
             && holds(self.direction.as_ref(), |direction| *direction == facts.direction)
-            && holds(self.pid.as_ref(), |pid| process.is_some_and(|process| process.pid == *pid))
+            && holds(self.pid.as_ref(), |pid| process().is_some_and(|process| process.pid == *pid))
             && holds(self.comm.as_ref(), |comm| {
-                process.is_some_and(|process| comm.matches(&process.comm))
+                process().is_some_and(|process| comm.matches(&process.comm))
             })
             && holds(self.user.as_ref(), |user| {
                 *user.name == *facts.user || user.uid == Some(facts.uid)

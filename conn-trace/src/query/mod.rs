@@ -6,6 +6,7 @@
 mod address;
 pub mod csv;
 mod cursor;
+mod cut;
 mod derived;
 mod dialect;
 mod duration;
@@ -31,6 +32,7 @@ pub(crate) mod tests;
 
 pub use address::Network;
 pub use cursor::Cursor;
+pub use cut::Cut;
 pub use dialect::Dialect;
 pub use duration::{GoDuration, Seconds};
 pub use error::{QueryError, Quoted};

@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::{cursor::Cursor, params::Query, row::Row, top::top};
+use super::{cursor::Cursor, cut::Cut, params::Query, row::Row};
 use crate::registry::{
     connection::Connection,
-    snapshot::{Scope, Snapshot},
+    snapshot::{Scope, Snapshot, Visitor as _},
 };
 
 /// What a query finds in a snapshot. Of the snapshot it keeps only the rows that it shows.
@@ -54,58 +54,11 @@ impl Query {
     /// Filters, sorts and cuts. `snapshot` has to have the [`scope`](Self::scope) of this query;
     /// what it has besides does not show.
     #[must_use]
-    pub fn page(&self, snapshot: Snapshot) -> Page {
-        let Snapshot {
-            now,
-            now_ns,
-            open,
-            closed,
-            untracked,
-        } = snapshot;
-        let highest = open.iter().chain(&closed).map(|row| row.facts.cid).max();
-        let mut rows = match self.scope() {
-            Scope::Open => open,
-            Scope::Closed => closed,
-            Scope::All => {
-                let mut all = open;
-                all.extend(closed);
-                all
-            }
-        };
-        rows.retain(|row| self.state.matches(row.state) && self.filter.matches(row));
-        let total = rows.len() as u64;
-        let order = self.effective_order();
-        if let Some(cursor) = self.cursor {
-            rows.retain(|row| cursor.is_ahead(row.facts.cid, order));
+    pub fn page(&self, snapshot: &Snapshot) -> Page {
+        let mut cut = Cut::new(self.clone(), snapshot.taken());
+        for row in snapshot.open.iter().chain(&snapshot.closed) {
+            cut.visit(row);
         }
-        let page = (self.offset, self.limit);
-        let shown = top(&rows, self.sort.key, order, now_ns, page);
-        let is_last = shown.len() == rows.len();
-        let next_cursor = self.cursor.filter(|_| !is_last).and_then(|cursor| {
-            let last = rows[*shown.last()?].facts.cid;
-            Some(cursor.behind(last, highest?))
-        });
-        // Moved out one by one: a page of all connections must not exist twice.
-        let mut rows: Vec<Option<Connection>> = rows.into_iter().map(Some).collect();
-        let num_connections = match self.counts_page {
-            true => shown.len() as u64,
-            false => total,
-        };
-        Page {
-            now,
-            now_ns,
-            rows: shown
-                .into_iter()
-                .filter_map(|place| rows[place].take())
-                .collect(),
-            total,
-            num_connections,
-            offset: self.offset,
-            limit: self.limit,
-            untracked,
-            tcp: self.tcp,
-            rates_window_ms: None,
-            next_cursor,
-        }
+        cut.page()
     }
 }

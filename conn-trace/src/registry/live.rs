@@ -78,6 +78,12 @@ impl LiveSet {
         Some((cid, self.by_cid.get_mut(&cid)?))
     }
 
+    /// All, or the one of this number.
+    pub(super) fn only(&self, cid: Option<u64>) -> impl Iterator<Item = &Live> {
+        let (first, last) = cid.map_or((0, u64::MAX), |cid| (cid, cid));
+        self.by_cid.range(first..=last).map(|(_, live)| live)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Live)> {
         self.by_cid.iter().map(|(&cid, live)| (cid, live))
     }

@@ -18,6 +18,7 @@ pub mod rates;
 pub mod snapshot;
 mod state;
 mod view;
+mod visit;
 
 use std::{
     collections::HashMap,
@@ -36,7 +37,7 @@ pub use self::facts::Own;
 use self::{
     connection::Process,
     events::Batch,
-    snapshot::{Scope, Snapshot, Status},
+    snapshot::{Scope, Snapshot, Status, Taken, Visitor},
     state::State,
 };
 use crate::kernel::{LoadError, Tracer, cgroups::Cgroups};
@@ -71,8 +72,11 @@ pub struct Settings {
     pub own: Own,
 }
 
+/// Reads connections for a reader, and answers it.
+type Visit = Box<dyn FnOnce(&mut State) -> Result<(), LoadError> + Send>;
+
 enum Command {
-    Snapshot(Scope, oneshot::Sender<Snapshot>),
+    Visit(Visit),
     Status(oneshot::Sender<Status>),
     Events(u64, oneshot::Sender<Batch>),
     OwnersFound(HashMap<u64, Process>),
@@ -92,7 +96,27 @@ impl Handle {
     /// # Errors
     /// If the registry has stopped.
     pub async fn snapshot(&self, scope: Scope) -> Result<Snapshot, Stopped> {
-        self.ask(|reply| Command::Snapshot(scope, reply)).await
+        self.visit(scope, Snapshot::new).await
+    }
+
+    /// Shows all connections of the scope, as they are at this moment, to the visitor that `begin`
+    /// makes. It works in the registry's thread, where nothing is held for longer than it takes.
+    ///
+    /// # Errors
+    /// If the registry has stopped.
+    pub async fn visit<V: Visitor + Send + 'static>(
+        &self,
+        scope: Scope,
+        begin: impl FnOnce(Taken) -> V + Send + 'static,
+    ) -> Result<V, Stopped> {
+        self.ask(|reply| {
+            Command::Visit(Box::new(move |state| {
+                // A reader that has gone needs no answer.
+                let _ = reply.send(state.visit(scope, begin)?);
+                Ok(())
+            }))
+        })
+        .await
     }
 
     /// The agent's own figures.
@@ -210,9 +234,8 @@ async fn run(
                 pause = if state.catch_up()? { TICK } else { IDLE_TICK };
             }
             command = inbox.recv() => match command {
-                // A reader that has gone needs no answer.
-                Some(Command::Snapshot(scope, reply)) => {
-                    let _ = reply.send(state.snapshot(scope)?);
+                Some(Command::Visit(visit)) => {
+                    visit(&mut state)?;
                     if !scanning && last_scan.elapsed() >= OWNER_SCAN_INTERVAL && state.has_ownerless() {
                         last_scan = Instant::now();
                         scanning = look_for_owners(&state, owners.clone());

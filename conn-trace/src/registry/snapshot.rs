@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::connection::{Connection, Counters};
+use super::connection::{Connection, Counters, Facts};
 use crate::kernel::{degradation::Degradation, hooks::Variant};
 
 /// All connections at one moment.
@@ -18,6 +18,87 @@ pub struct Snapshot {
     pub closed: Vec<Connection>,
     /// Connections that the table had no room for, since the agent started.
     pub untracked: u64,
+}
+
+impl Snapshot {
+    /// Of this moment, and of nothing yet.
+    #[must_use]
+    pub fn new(taken: Taken) -> Self {
+        let Taken {
+            now,
+            now_ns,
+            untracked,
+        } = taken;
+        Self {
+            now,
+            now_ns,
+            open: Vec::new(),
+            closed: Vec::new(),
+            untracked,
+        }
+    }
+
+    /// What holds for all of it.
+    #[must_use]
+    pub fn taken(&self) -> Taken {
+        Taken {
+            now: self.now,
+            now_ns: self.now_ns,
+            untracked: self.untracked,
+        }
+    }
+}
+
+/// What holds for all connections that are read together.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    /// Wall clock of the moment.
+    pub now: Timestamp,
+    /// The same moment on `CLOCK_BOOTTIME`, in nanoseconds.
+    pub now_ns: u64,
+    /// Connections that the table had no room for, since the agent started.
+    pub untracked: u64,
+}
+
+/// Is shown the connections of one moment, one after the other: the open ones in order of `cid`,
+/// then the closed ones in order of their end.
+pub trait Visitor {
+    /// The only connection of interest, if it is only one.
+    fn only(&self) -> Option<u64>;
+
+    /// Whether a connection of these facts may be of interest. What is not need not be read; it
+    /// may be shown all the same, for its facts may be newer by then.
+    fn wants(&self, facts: &Facts) -> bool;
+
+    /// Whether an open connection of these facts can be passed over because nothing else about it
+    /// would make a difference. It is then done with it, as if it had been shown.
+    fn skip(&mut self, facts: &Facts) -> bool;
+
+    /// Takes what it needs of a connection.
+    fn visit(&mut self, connection: &Connection);
+}
+
+/// Takes everything.
+impl Visitor for Snapshot {
+    fn only(&self) -> Option<u64> {
+        None
+    }
+
+    fn wants(&self, _: &Facts) -> bool {
+        true
+    }
+
+    fn skip(&mut self, _: &Facts) -> bool {
+        false
+    }
+
+    fn visit(&mut self, connection: &Connection) {
+        let list = match connection.end {
+            None => &mut self.open,
+            Some(_) => &mut self.closed,
+        };
+        list.push(connection.clone());
+    }
 }
 
 /// Which connections a snapshot is to have.

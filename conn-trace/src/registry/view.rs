@@ -1,68 +1,29 @@
-//! Snapshots: the live set read from the table and the sockets, the history, the agent's figures.
+//! Live connections, from the table and their sockets, and the agent's figures.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use conn_trace_common::table::{ColdEntry, HotEntry};
 use jiff::Timestamp;
 
 use super::{
-    connection::{Connection, Counters, Facts, Owner, TcpState, Transport},
+    connection::{Connection, Counters, Facts, TcpState, Transport},
     facts,
-    live::Key,
-    snapshot::{Scope, Snapshot, Status},
-    state::{State, ended_connection},
+    live::{Key, Live},
+    snapshot::Status,
+    state::State,
 };
-use crate::kernel::{LoadError, clock::Moment, sampler::Sample};
+use crate::kernel::{LoadError, clock::Moment, sampler::Sample, table::Table};
 
 /// A live connection as the table has it.
-struct Read {
-    key: Key,
-    slot: u32,
-    hot: HotEntry,
-    cold: ColdEntry,
-    facts: Arc<Facts>,
+pub(super) struct Read {
+    pub(super) key: Key,
+    pub(super) slot: u32,
+    pub(super) hot: HotEntry,
+    pub(super) cold: ColdEntry,
+    pub(super) facts: Arc<Facts>,
 }
 
 impl State {
-    /// All connections of the scope, at this moment.
-    pub(super) fn snapshot(&mut self, scope: Scope) -> Result<Snapshot, LoadError> {
-        self.catch_up()?;
-        let moment = self.tracer.now()?;
-        let (held, reads): (Vec<_>, Vec<_>) = self
-            .read_live(&moment)
-            .into_iter()
-            .partition(Read::is_closed);
-        let open = match scope {
-            Scope::Closed => Vec::new(),
-            Scope::Open | Scope::All => self.open(reads, &moment)?,
-        };
-        let closed = match scope {
-            Scope::Open => Vec::new(),
-            Scope::Closed | Scope::All => self.closed_apart_from(&open, held, &moment)?,
-        };
-        Ok(Snapshot {
-            now: moment.wall,
-            now_ns: moment.boot_ns,
-            open,
-            closed,
-            untracked: self.losses.untracked,
-        })
-    }
-
-    fn open(&mut self, reads: Vec<Read>, moment: &Moment) -> Result<Vec<Connection>, LoadError> {
-        let samples = self.sample_all(&reads)?;
-        self.ownerless = ownerless(&reads, &samples);
-        let has_field = |global: &str| self.tracer.has_field(global);
-        Ok(reads
-            .into_iter()
-            .zip(samples)
-            .map(|(read, sample)| open_connection(read, sample.as_ref(), moment, has_field))
-            .collect())
-    }
-
     fn sample_all(&mut self, reads: &[Read]) -> Result<Vec<Option<Sample>>, LoadError> {
         let wanted: Vec<_> = reads.iter().map(|read| (read.key, read.slot)).collect();
         Ok(self
@@ -72,65 +33,13 @@ impl State {
             .collect())
     }
 
-    /// Everything in the live set, in order of `cid`, with complete facts.
-    fn read_live(&mut self, moment: &Moment) -> Vec<Read> {
-        let table = self.tracer.table();
-        let place_may_be_found = self.describer.places.may_be_found_later();
-        let incomplete: Vec<_> = self
-            .live
-            .iter()
-            .filter_map(|(_, live)| {
-                let hot = table.hot(live.slot, live.key.0, live.key.1)?;
-                let is_established = TcpState::from_kernel(hot.state) != TcpState::SynSent;
-                live.is_incomplete(&hot, is_established, place_may_be_found)
-                    .then(|| table.entry(live.slot, live.key.0, live.key.1))?
-            })
-            .collect();
-        for entry in incomplete {
-            self.describe((entry.hot.cookie, entry.hot.generation), &entry, moment);
-        }
+    /// Everything in the live set, in order of `cid`.
+    fn read_live(&mut self) -> Vec<Read> {
         let table = self.tracer.table();
         self.live
             .iter()
-            .filter_map(|(_, live)| {
-                let entry = table.entry(live.slot, live.key.0, live.key.1)?;
-                let facts = Arc::clone(&live.facts);
-                Some(Read {
-                    key: live.key,
-                    slot: live.slot,
-                    hot: entry.hot,
-                    cold: entry.cold,
-                    facts,
-                })
-            })
+            .filter_map(|(_, live)| Read::of(live, table))
             .collect()
-    }
-
-    /// The history, and `held`: connections that are closed while their socket still exists. Those
-    /// that were read as open a moment ago are left to the next snapshot.
-    fn closed_apart_from(
-        &mut self,
-        open: &[Connection],
-        held: Vec<Read>,
-        moment: &Moment,
-    ) -> Result<Vec<Connection>, LoadError> {
-        // After the look at the table: what has left it since is in the history.
-        self.catch_up()?;
-        let mut shown: HashSet<u64> = open.iter().map(|open| open.facts.cid).collect();
-        let mut closed: Vec<_> = self
-            .history
-            .iter()
-            .filter(|connection| !shown.contains(&connection.facts.cid))
-            .cloned()
-            .collect();
-        shown.extend(closed.iter().map(|connection| connection.facts.cid));
-        closed.extend(
-            held.into_iter()
-                .filter(|read| !shown.contains(&read.facts.cid))
-                .map(|read| ended_connection(read.facts, &read.hot, &read.cold, moment)),
-        );
-        closed.sort_by_key(|connection| connection.end.as_ref().map(|end| end.stop_ns));
-        Ok(closed)
     }
 
     /// The agent's own figures.
@@ -161,8 +70,7 @@ impl State {
 
     /// Sums over everything that was ever seen.
     fn totals(&mut self) -> Result<Counters, LoadError> {
-        let moment = self.tracer.now()?;
-        let reads = self.read_live(&moment);
+        let reads = self.read_live();
         let samples = self.sample_all(&reads)?;
         // What has left the table since is in the other sum now.
         self.catch_up()?;
@@ -176,19 +84,22 @@ impl State {
 }
 
 impl Read {
-    fn is_closed(&self) -> bool {
+    /// `None` once it has left the table.
+    pub(super) fn of(live: &Live, table: &Table) -> Option<Self> {
+        let entry = table.entry(live.slot, live.key.0, live.key.1)?;
+        Some(Self {
+            key: live.key,
+            slot: live.slot,
+            hot: entry.hot,
+            cold: entry.cold,
+            facts: Arc::clone(&live.facts),
+        })
+    }
+
+    /// Whether it is closed while its socket still exists.
+    pub(super) fn is_closed(&self) -> bool {
         TcpState::from_kernel(self.hot.state) == TcpState::Close
     }
-}
-
-fn ownerless(reads: &[Read], samples: &[Option<Sample>]) -> HashMap<u64, Key> {
-    reads
-        .iter()
-        .zip(samples)
-        .filter(|(read, _)| read.facts.owner == Owner::Unknown)
-        .filter_map(|(read, sample)| Some((sample.as_ref()?.inode, read.key)))
-        .filter(|&(inode, _)| inode != 0)
-        .collect()
 }
 
 /// The counters of a live connection: bytes from the socket, which also knows of those that were
@@ -203,7 +114,8 @@ pub(super) fn current(hot: &HotEntry, sample: Option<&Sample>) -> Counters {
     counters
 }
 
-fn open_connection(
+/// An open connection, with what was read of its socket.
+pub(super) fn open_connection(
     read: Read,
     sample: Option<&Sample>,
     moment: &Moment,

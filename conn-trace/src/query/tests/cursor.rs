@@ -18,7 +18,7 @@ fn page(cids: &BTreeSet<u64>, query: &str) -> Page {
     };
     Query::parse(&Dialect::ROOT, query)
         .expect(query)
-        .page(snapshot)
+        .page(&snapshot)
 }
 
 fn cids(page: &Page) -> Vec<u64> {

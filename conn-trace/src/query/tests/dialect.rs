@@ -78,9 +78,9 @@ fn booleans_of_go() {
 #[test]
 fn what_only_the_application_knows_is_known_of_no_connection() {
     let snapshot = fixture::snapshot(&[[0; 24]]);
-    assert_eq!(parse("").page(snapshot.clone()).total, 1);
+    assert_eq!(parse("").page(&snapshot).total, 1);
     for parameter in ["user=alice", "acc=$G", "mqtt_client=sensor"] {
-        assert_eq!(parse(parameter).page(snapshot.clone()).total, 0);
+        assert_eq!(parse(parameter).page(&snapshot).total, 0);
     }
 }
 
@@ -88,7 +88,7 @@ fn what_only_the_application_knows_is_known_of_no_connection() {
 fn num_connections_counts_the_page() {
     let snapshot = fixture::snapshot(&[[0; 24]; 5]);
     let of = |dialect, text| {
-        let page = Query::parse(dialect, text).unwrap().page(snapshot.clone());
+        let page = Query::parse(dialect, text).unwrap().page(&snapshot);
         (page.num_connections, page.total)
     };
     assert_eq!(of(&Dialect::NATS, "limit=2"), (2, 5));

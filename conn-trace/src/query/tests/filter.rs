@@ -10,10 +10,10 @@ use crate::{
 };
 
 /// A condition on a row as it is shown.
-type Shown = fn(&Value) -> bool;
+pub(super) type Shown = fn(&Value) -> bool;
 
 /// Conditions as parameters, and what they mean.
-const CONDITIONS: [(&str, Shown); 27] = [
+pub(super) const CONDITIONS: [(&str, Shown); 27] = [
     ("cid=3", |row| row["cid"] == 3),
     ("ip=10.1.0.1", |row| row["ip"] == "10.1.0.1"),
     ("ip=10.0.0.0/8", |row| text(row, "ip").starts_with("10.")),
@@ -56,7 +56,7 @@ const CONDITIONS: [(&str, Shown); 27] = [
 ];
 
 /// What `state` shows.
-const STATES: [(&str, Shown); 7] = [
+pub(super) const STATES: [(&str, Shown); 7] = [
     ("", |row| row["state"] != "CLOSED"),
     ("state=open", |row| row["state"] != "CLOSED"),
     ("state=closed", |row| row["state"] == "CLOSED"),
@@ -71,7 +71,7 @@ fn text<'a>(row: &'a Value, field: &str) -> &'a str {
 }
 
 /// All rows as they are shown, the agent's own left out unless `with_self`.
-fn shown(snapshot: &Snapshot, with_self: bool) -> Vec<Value> {
+pub(super) fn shown(snapshot: &Snapshot, with_self: bool) -> Vec<Value> {
     let rows: Vec<Connection> = snapshot
         .open
         .iter()
@@ -79,7 +79,7 @@ fn shown(snapshot: &Snapshot, with_self: bool) -> Vec<Value> {
         .filter(|row| with_self || !row.facts.is_self)
         .cloned()
         .collect();
-    let page = Query::default().page(Snapshot {
+    let page = Query::default().page(&Snapshot {
         open: Vec::new(),
         closed: Vec::new(),
         ..*snapshot
@@ -104,7 +104,7 @@ proptest! {
             prop_assert_eq!(one.split('=').next(), other.split('=').next());
             return Ok(());
         };
-        let page = query.page(snapshot.clone());
+        let page = query.page(&snapshot);
         let mut expected: Vec<u64> = shown(&snapshot, with_self)
             .into_iter()
             .filter(|row| in_state(row) && shows_one(row) && shows_other(row))
@@ -127,9 +127,7 @@ fn what_was_not_asked_for_is_not_shown_even_if_the_snapshot_has_it() {
         ("state=closed", vec![2]),
         ("state=all", vec![1, 2]),
     ] {
-        let page = Query::parse(&Dialect::ROOT, query)
-            .unwrap()
-            .page(snapshot.clone());
+        let page = Query::parse(&Dialect::ROOT, query).unwrap().page(&snapshot);
         assert_eq!(
             page.rows
                 .iter()

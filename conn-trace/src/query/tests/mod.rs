@@ -8,4 +8,5 @@ mod dialect;
 mod filter;
 mod order;
 mod params;
+mod reference;
 mod row;

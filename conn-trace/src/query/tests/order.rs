@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Every sort key with whether it is ascending, and what its value is here.
-const KEYS: [(&str, bool, &str); 47] = [
+pub(super) const KEYS: [(&str, bool, &str); 47] = [
     ("cid", true, "cid"),
     ("start", true, "start"),
     ("subs", false, "none"),
@@ -117,7 +117,7 @@ fn value(what: &str, row: &Connection) -> Option<(u64, String)> {
 }
 
 /// All rows in order, the naive way.
-fn naive(snapshot: &Snapshot, what: &str, ascending: bool) -> Vec<u64> {
+pub(super) fn naive(snapshot: &Snapshot, what: &str, ascending: bool) -> Vec<u64> {
     let mut rows: Vec<&Connection> = snapshot.open.iter().chain(&snapshot.closed).collect();
     rows.sort_by_key(|row| row.facts.cid);
     let (mut some, none): (Vec<_>, Vec<_>) =
@@ -137,7 +137,7 @@ fn page(snapshot: &Snapshot, query: &str) -> Page {
     let query = format!("state=all&self=1&{query}");
     Query::parse(&Dialect::ROOT, &query)
         .expect(&query)
-        .page(snapshot.clone())
+        .page(snapshot)
 }
 
 fn cids(page: &Page) -> Vec<u64> {
