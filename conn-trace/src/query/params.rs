@@ -64,6 +64,15 @@ impl Query {
     ///
     /// Says which parameter has which bad value.
     pub fn parse(dialect: &Dialect, text: &str) -> Result<Self, QueryError> {
+        let query = Self::read(dialect, text)?;
+        match query.sort.key.needs_closed() {
+            Some(key) if !query.state.shows_closed() => Err(QueryError::SortOfClosed { key }),
+            _ => Ok(query),
+        }
+    }
+
+    /// Each parameter by itself.
+    fn read(dialect: &Dialect, text: &str) -> Result<Self, QueryError> {
         let mut query = Self::new(dialect);
         let mut seen = Vec::new();
         for pair in text.split('&') {
@@ -94,10 +103,7 @@ impl Query {
             query.filter.cid = query.filter.cid.filter(|cid| *cid != 0);
             query.limit = query.filter.cid.map_or(query.limit, |_| 1);
         }
-        match query.sort.key.needs_closed() {
-            Some(key) if !query.state.shows_closed() => Err(QueryError::SortOfClosed { key }),
-            _ => Ok(query),
-        }
+        Ok(query)
     }
 
     /// The names of all parameters.
@@ -113,7 +119,7 @@ impl Query {
     /// Says which parameter has which bad value.
     pub fn parse_one(dialect: &Dialect, cid: &str, text: &str) -> Result<Self, QueryError> {
         let cid = Value::decode("cid", cid, dialect)?.unsigned()?;
-        let mut query = Self::parse(dialect, text)?;
+        let mut query = Self::read(dialect, text)?;
         query.filter.cid = Some(cid);
         // Whoever names it has asked for it.
         query.filter.with_self = true;
