@@ -5,6 +5,7 @@
 
 mod address;
 mod derived;
+mod described;
 mod dialect;
 mod duration;
 mod error;
@@ -17,6 +18,7 @@ mod percent;
 mod ports;
 mod reason;
 mod row;
+mod schema;
 mod sort;
 mod state;
 mod tcp;
@@ -27,6 +29,7 @@ mod value;
 pub(crate) mod tests;
 
 pub use address::Network;
+pub use described::Described;
 pub use dialect::Dialect;
 pub use duration::{GoDuration, Seconds};
 pub use error::{QueryError, Quoted};
