@@ -8,13 +8,13 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodRouter, get},
 };
-use hyper::Uri;
+use hyper::{HeaderMap, Uri};
 
 use super::{error::ApiError, requests::Requests, shared::Shared};
 use crate::query::Dialect;
 
 /// Every path there is, below the prefix of each dialect.
-pub(super) const ENDPOINTS: [&str; 11] = [
+pub(super) const ENDPOINTS: [&str; 12] = [
     "/",
     "/accstatz",
     "/connz",
@@ -23,6 +23,7 @@ pub(super) const ENDPOINTS: [&str; 11] = [
     "/health",
     "/healthz",
     "/leafz",
+    "/openapi.json",
     "/routez",
     "/subsz",
     "/varz",
@@ -40,6 +41,7 @@ pub(super) struct Endpoints<S> {
 pub(super) struct Asked<S> {
     endpoints: Arc<Endpoints<S>>,
     uri: Uri,
+    headers: HeaderMap,
 }
 
 impl<S> Asked<S> {
@@ -60,6 +62,11 @@ impl<S> Asked<S> {
         self.uri.query().unwrap_or_default()
     }
 
+    /// The headers of the request.
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
     /// What follows the last `/`.
     pub(super) fn last_segment(&self) -> &str {
         let path = self.uri.path();
@@ -75,9 +82,13 @@ where
     A: Future<Output = Result<Response, ApiError>> + Send,
 {
     get(
-        move |State(endpoints): State<Arc<Endpoints<S>>>, uri: Uri| {
+        move |State(endpoints): State<Arc<Endpoints<S>>>, uri: Uri, headers: HeaderMap| {
             let dialect = endpoints.dialect;
-            let answer = handler(Asked { endpoints, uri });
+            let answer = handler(Asked {
+                endpoints,
+                uri,
+                headers,
+            });
             async move { answer.await.unwrap_or_else(|error| error.response(dialect)) }
         },
     )

@@ -13,6 +13,7 @@ mod error;
 mod health;
 mod host;
 mod index;
+mod openapi;
 mod pages;
 mod requests;
 mod router;

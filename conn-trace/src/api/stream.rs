@@ -10,11 +10,12 @@ use std::{
 use axum::body::Body;
 use hyper::body::{Bytes, Frame};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{pages::Share, source::ServerIdentity};
 use crate::{
-    query::{Integer, Page},
+    query::{Integer, Page, Row},
     registry::connection::Connection,
 };
 
@@ -44,16 +45,28 @@ pub(super) fn body(
 }
 
 /// Everything but the rows. It is written with an empty array, which the rows then go into.
-#[derive(Serialize)]
-struct Head<'a> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Page", description = "A page of connections.")]
+pub(super) struct Head<'a> {
+    /// Stable per host.
     server_id: &'a str,
+    /// Name of the host.
     server_name: &'a str,
+    /// The moment of all rows.
     now: Timestamp,
+    /// As `total`; below `/nats`, the rows of this page.
     num_connections: Integer,
+    /// Connections that pass the conditions, on all pages.
     total: Integer,
+    /// Rows skipped.
     offset: Integer,
+    /// Rows in the page at most, as it applied.
+    #[schemars(extend("minimum" = 1))]
     limit: Integer,
+    /// Connections that the table had no room for, since the start.
     untracked: Integer,
+    /// The rows.
+    #[schemars(with = "Vec<Row<'_>>")]
     connections: [(); 0],
 }
 

@@ -89,7 +89,8 @@ async fn varz() {
             "out_bytes": 2, "slow_consumers": 0, "subscriptions": 0,
             "http_req_stats": {
                 "/": 0, "/accstatz": 0, "/connz": 1, "/connz/{cid}": 0, "/gatewayz": 0,
-                "/health": 0, "/healthz": 0, "/leafz": 0, "/routez": 0, "/subsz": 0, "/varz": 1,
+                "/health": 0, "/healthz": 0, "/leafz": 0, "/openapi.json": 0, "/routez": 0,
+                "/subsz": 0, "/varz": 1,
             },
             "conn_trace": {
                 "variant": "tp_btf", "attached": true,
@@ -157,6 +158,7 @@ async fn index() {
         "/health",
         "/healthz",
         "/leafz",
+        "/openapi.json",
         "/routez",
         "/subsz",
         "/varz",
@@ -215,6 +217,7 @@ async fn head_is_get_without_the_body() {
         "/healthz",
         "/subsz",
         "/routez",
+        "/openapi.json",
         "/connz?limit=x",
         "/nats/",
         "/nats/connz",

@@ -8,5 +8,6 @@ mod large;
 mod limits;
 mod nats;
 mod one;
+mod openapi;
 mod refusals;
 mod shutdown;
