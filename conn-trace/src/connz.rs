@@ -56,12 +56,12 @@ fn print(args: &ConnzArgs, out: &mut impl Write, is_terminal: bool) -> Result<()
         OutputFormat::Json
     });
     let mut query = query(args)?;
-    let name = match format {
+    let form = match format {
         OutputFormat::Ndjson => Format::Ndjson,
         OutputFormat::Csv => Format::Csv,
         OutputFormat::Table | OutputFormat::Json => Format::Json,
     };
-    query.push(("format".to_owned(), name.to_string()));
+    query.push(("format".to_owned(), form.name().to_owned()));
     let redraws = args.watch.is_some() && is_terminal && format == OutputFormat::Table;
     if redraws {
         out.write_all(CLEAR.as_bytes())?;

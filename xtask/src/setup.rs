@@ -6,6 +6,7 @@ mod apt;
 pub(crate) mod host;
 mod linker;
 mod packages;
+pub(crate) mod python;
 mod toolchain;
 
 use anyhow::Result;
@@ -57,6 +58,9 @@ pub(crate) fn ensure(workspace: &Workspace, need: Need) -> Result<()> {
     apt::ensure(need, has_linker, &linker::install_by_hand(workspace))?;
     if !has_linker {
         linker::install(workspace)?;
+    }
+    if need >= Need::Test {
+        python::ensure(workspace)?;
     }
     Ok(())
 }

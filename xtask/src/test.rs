@@ -15,13 +15,16 @@ use crate::{
     libtest::Tally,
     process,
     programs::Programs,
-    setup::{self, Need},
+    setup::{self, Need, python},
     stream, vm,
     workspace::{EBPF_PACKAGE, Workspace},
 };
 
 /// Tells the end-to-end tests which agent to start.
 pub(crate) const AGENT_VARIABLE: &str = "CONN_TRACE_BIN";
+
+/// Tells them where schemathesis is, which may not be installed.
+const SCHEMATHESIS_VARIABLE: &str = "CONN_TRACE_SCHEMATHESIS";
 
 /// A change that breaks a fuzz target does so on its corpus or at once; finding more takes hours.
 const FUZZ_SECONDS: u32 = 7;
@@ -119,7 +122,7 @@ fn run_all(workspace: &Workspace, options: &Options, tally: &mut Tally) -> Resul
 
     for test in &programs.end_to_end {
         process::step(&format!("end-to-end tests of {}", test.target));
-        let mut command = as_root(test, &programs.agent)?;
+        let mut command = as_root(test, &programs.agent, &python::schemathesis(workspace))?;
         // One at a time: each looks at all connections of the host.
         // Uncaptured: tests say on their output why they skip themselves.
         command.args(["--test-threads=1", "--nocapture"]);
@@ -152,7 +155,7 @@ fn count(mut command: Command, options: &Options, tally: &mut Tally) -> Result<(
 }
 
 /// A test program with root's rights, by sudo where this process has none.
-fn as_root(test: &Executable, agent: &Path) -> Result<Command> {
+fn as_root(test: &Executable, agent: &Path, schemathesis: &Path) -> Result<Command> {
     let mut command = if process::is_root()? {
         Command::new(&test.path)
     } else {
@@ -171,12 +174,17 @@ fn as_root(test: &Executable, agent: &Path) -> Result<Command> {
             }
         }
         sudo.arg(format!("{AGENT_VARIABLE}={}", agent.display()));
+        sudo.arg(format!(
+            "{SCHEMATHESIS_VARIABLE}={}",
+            schemathesis.display()
+        ));
         sudo.arg(format!("CARGO_MANIFEST_DIR={}", test.package_dir.display()));
         sudo.arg(&test.path);
         sudo
     };
     in_package(&mut command, test);
     command.env(AGENT_VARIABLE, agent);
+    command.env(SCHEMATHESIS_VARIABLE, schemathesis);
     Ok(command)
 }
 

@@ -4,6 +4,7 @@
 use axum::response::Response;
 use hyper::StatusCode;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{asked::Asked, error::ApiError, shared::json, source::Source};
@@ -24,10 +25,14 @@ where
     Ok(json(StatusCode::OK, &answer))
 }
 
-#[derive(Serialize)]
-struct Absent<'a, T> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "{T}", description = "That there are none of NATS's.")]
+pub(super) struct Absent<'a, T> {
+    /// Stable per host.
     server_id: &'a str,
+    /// Name of the host.
     server_name: &'a str,
+    /// The moment of the answer.
     now: Timestamp,
     #[serde(flatten)]
     nothing: T,
@@ -37,22 +42,33 @@ struct Absent<'a, T> {
 type List = [(); 0];
 
 /// An empty map.
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, JsonSchema)]
 struct Map {}
 
 /// `/subsz`, under NATS's names as those below.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Subscriptions {
+    /// Subscriptions: 0.
     num_subscriptions: u32,
+    /// Cached results: 0.
     num_cache: u32,
+    /// Subscriptions made: 0.
     num_inserts: u64,
+    /// Subscriptions ended: 0.
     num_removes: u64,
+    /// Lookups: 0.
     num_matches: u64,
+    /// Part of lookups that the cache answered: 0.
     cache_hit_rate: f64,
+    /// Most receivers of a message: 0.
     max_fanout: u32,
+    /// Receivers of a message, on average: 0.
     avg_fanout: f64,
+    /// Subscriptions on all pages: 0.
     total: u32,
+    /// Rows skipped: 0.
     offset: u32,
+    /// Rows in a page: NATS's default.
     limit: u32,
 }
 
@@ -76,28 +92,35 @@ impl Default for Subscriptions {
 }
 
 /// `/routez`: to other servers of a cluster.
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, JsonSchema)]
 pub(super) struct Routes {
+    /// Routes: 0.
     num_routes: u32,
+    /// None.
     routes: List,
 }
 
 /// `/gatewayz`: to other clusters.
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, JsonSchema)]
 pub(super) struct Gateways {
+    /// None.
     outbound_gateways: Map,
+    /// None.
     inbound_gateways: Map,
 }
 
 /// `/leafz`: servers that extend this one.
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, JsonSchema)]
 pub(super) struct LeafNodes {
+    /// Leaf nodes: 0.
     leafnodes: u32,
+    /// None.
     leafs: List,
 }
 
 /// `/accstatz`: figures by account.
-#[derive(Default, Serialize)]
+#[derive(Default, Serialize, JsonSchema)]
 pub(super) struct Accounts {
+    /// None.
     account_statz: List,
 }

@@ -14,7 +14,7 @@ use super::{error::ApiError, requests::Requests, shared::Shared};
 use crate::query::Dialect;
 
 /// Every path there is, below the prefix of each dialect.
-pub(super) const ENDPOINTS: [&str; 12] = [
+pub(super) const ENDPOINTS: [&str; 13] = [
     "/",
     "/accstatz",
     "/connz",
@@ -24,6 +24,7 @@ pub(super) const ENDPOINTS: [&str; 12] = [
     "/health",
     "/healthz",
     "/leafz",
+    "/openapi.json",
     "/routez",
     "/subsz",
     "/varz",

@@ -7,6 +7,7 @@ use hyper::{
     StatusCode,
     header::{ALLOW, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::shared::json;
@@ -103,9 +104,11 @@ impl ApiError {
 }
 
 /// Body of a 4xx answer: WuKongIM's clients read `msg`.
-#[derive(Serialize)]
-struct Refusal {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Refusal {
+    /// What is wrong, and with which parameter.
     msg: String,
+    /// The status code again.
     status: u16,
 }
 

@@ -17,12 +17,14 @@ use hyper::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+pub(super) use self::told::Told;
 use self::{id::EventId, reader::Reader};
 use super::{accept::negotiate, asked::Asked, error::ApiError, source::Source};
 use crate::query::{Format, Query, Quoted};
 
 mod id;
 mod reader;
+mod told;
 
 /// Readers at the same time; each keeps one of the server's connections for itself.
 const READERS: usize = 64;

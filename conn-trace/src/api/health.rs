@@ -3,6 +3,7 @@
 use axum::response::Response;
 use hyper::StatusCode;
 use jiff::SignedDuration;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{asked::Asked, error::ApiError, shared::json, source::Source};
@@ -11,11 +12,17 @@ use crate::registry::snapshot::Status;
 /// How long a loss counts as present.
 const LOSS_WINDOW: SignedDuration = SignedDuration::from_mins(1);
 
+const OK: &str = "ok";
+const UNAVAILABLE: &str = "unavailable";
+
 /// NATS's answer, JSON even when it is a 503: its clients read `status` and not the status code.
 /// It is the one exception to the rule that 5xx bodies are plain text.
-#[derive(Serialize)]
-struct Health {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Health {
+    /// Whether every figure is complete.
+    #[schemars(extend("enum" = [OK, UNAVAILABLE]))]
     status: &'static str,
+    /// Why it is not. Else left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
@@ -30,14 +37,14 @@ pub(super) async fn healthz<S: Source>(asked: Asked<S>) -> Result<Response, ApiE
         None => json(
             StatusCode::OK,
             &Health {
-                status: "ok",
+                status: OK,
                 error: None,
             },
         ),
         error => json(
             StatusCode::SERVICE_UNAVAILABLE,
             &Health {
-                status: "unavailable",
+                status: UNAVAILABLE,
                 error,
             },
         ),

@@ -2,6 +2,7 @@
 
 use axum::response::Response;
 use hyper::StatusCode;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
@@ -11,8 +12,10 @@ use super::{
 };
 use crate::query::Dialect;
 
-#[derive(Serialize)]
-struct Index {
+/// What there is.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Index {
+    /// The paths of all endpoints.
     endpoints: Vec<String>,
 }
 

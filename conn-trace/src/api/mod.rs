@@ -16,6 +16,7 @@ mod events;
 mod health;
 mod host;
 mod index;
+mod openapi;
 mod pages;
 mod requests;
 mod router;

@@ -1,10 +1,16 @@
 //! How often each endpoint was asked.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    borrow::Cow,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
+use serde_json::Map;
 
 use super::asked::ENDPOINTS;
+use crate::query::Integer;
 
 /// What stands for the number of a connection in the path of an endpoint.
 const NUMBER: &str = "{cid}";
@@ -34,6 +40,23 @@ impl Serialize for Requests {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let counts = self.0.iter().map(|count| count.load(Ordering::Relaxed));
         serializer.collect_map(ENDPOINTS.iter().zip(counts))
+    }
+}
+
+impl JsonSchema for Requests {
+    fn schema_name() -> Cow<'static, str> {
+        "Requests".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let count = generator.subschema_for::<Integer>();
+        let counts = ENDPOINTS.map(|path| (path.to_owned(), count.clone().into()));
+        json_schema!({
+            "description": "Requests by path, which is without the prefix of its dialect.",
+            "type": "object",
+            "properties": Map::from_iter(counts),
+            "required": ENDPOINTS,
+        })
     }
 }
 

@@ -25,6 +25,7 @@ use super::{
     health::healthz,
     host,
     index::index,
+    openapi::openapi,
     requests::Requests,
     shared::Shared,
     source::Source,
@@ -54,8 +55,8 @@ pub(super) fn router<S: Source>(shared: &Arc<Shared<S>>, cors: bool) -> Router {
             X_CONTENT_TYPE_OPTIONS,
             HeaderValue::from_static("nosniff"),
         ))
-        // Every answer is of this moment.
-        .layer(SetResponseHeaderLayer::overriding(
+        // Every answer that does not say otherwise is of this moment.
+        .layer(SetResponseHeaderLayer::if_not_present(
             CACHE_CONTROL,
             HeaderValue::from_static("no-store"),
         ))
@@ -78,6 +79,7 @@ fn endpoints<S: Source>(shared: &Arc<Shared<S>>, dialect: &'static Dialect) -> R
         .route(&at("/varz"), endpoint(varz::<S>))
         .route(&at("/health"), endpoint(healthz::<S>))
         .route(&at("/healthz"), endpoint(healthz::<S>))
+        .route(&at("/openapi.json"), endpoint(openapi::<S>))
         .route(&at("/accstatz"), endpoint(absent::<S, Accounts>))
         .route(&at("/gatewayz"), endpoint(absent::<S, Gateways>))
         .route(&at("/leafz"), endpoint(absent::<S, LeafNodes>))

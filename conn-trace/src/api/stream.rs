@@ -11,12 +11,13 @@ use ::csv::{IntoInnerError, Terminator, WriterBuilder};
 use axum::body::Body;
 use hyper::body::{Bytes, Frame};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{pages::Share, source::ServerIdentity};
 use crate::{
     query::{
-        Format, Integer, Page,
+        Format, Integer, Page, Row,
         csv::{self, Columns},
     },
     registry::connection::Connection,
@@ -49,20 +50,34 @@ pub(super) fn body(
 }
 
 /// Everything but the rows. It is written with an empty array, which the rows then go into.
-#[derive(Serialize)]
-struct Head<'a> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Page", description = "A page of connections.")]
+pub(super) struct Head<'a> {
+    /// Stable per host.
     server_id: &'a str,
+    /// Name of the host.
     server_name: &'a str,
+    /// The moment of all rows.
     now: Timestamp,
+    /// As `total`; below `/nats`, the rows of this page.
     num_connections: Integer,
+    /// Connections that pass the conditions, on all pages.
     total: Integer,
+    /// Rows skipped.
     offset: Integer,
+    /// Rows in the page at most, as it applied.
+    #[schemars(extend("minimum" = 1))]
     limit: Integer,
+    /// Connections that the table had no room for, since the start.
     untracked: Integer,
+    /// Milliseconds that rates are over. Left out unless rates were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     rates_window_ms: Option<Integer>,
+    /// What `cursor` is to be for the next page. Left out on the last page, and without `cursor`.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
+    /// The rows.
+    #[schemars(with = "Vec<Row<'_>>")]
     connections: [(); 0],
 }
 

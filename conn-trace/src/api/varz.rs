@@ -5,6 +5,7 @@ use std::{net::IpAddr, thread::available_parallelism};
 use axum::response::Response;
 use hyper::StatusCode;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
@@ -22,64 +23,108 @@ use crate::{
 };
 
 /// NATS's fields that its clients read, with the types they insist on, and one object of ours.
-#[derive(Serialize)]
-struct Varz<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Varz<'a> {
+    /// Stable per host.
     server_id: &'a str,
+    /// Name of the host.
     server_name: &'a str,
+    /// Version of the agent.
     version: &'a str,
     /// Version of NATS's client protocol; a constant there as well.
     proto: u32,
+    /// Address that the agent listens on.
     host: IpAddr,
+    /// Port that it listens on.
     port: u16,
+    /// Connections that the table takes.
     max_connections: Integer,
+    /// When the agent started.
     start: Timestamp,
+    /// The moment of all figures.
     now: Timestamp,
+    /// Age of the agent in whole seconds.
     uptime: Seconds,
-    /// 0 where it is not known: Datadog's check stops where it is missing.
+    /// Memory of the agent, in bytes. 0 where it is not known: Datadog's check stops where it is missing.
     mem: Integer,
+    /// CPUs that the agent may use.
     cores: usize,
+    /// Of one CPU, in percent, since it was last asked.
     cpu: f64,
+    /// Connections open now.
     connections: Integer,
+    /// Connections ever seen.
     total_connections: Integer,
+    /// 0: not known to the kernel, as the next two.
     routes: u32,
+    /// 0.
     remotes: u32,
+    /// 0.
     leafnodes: u32,
+    /// Receive calls that moved data, over all connections ever seen.
     in_msgs: Integer,
+    /// Send calls that moved data, likewise.
     out_msgs: Integer,
+    /// Bytes read, likewise.
     in_bytes: Integer,
+    /// Bytes written, likewise.
     out_bytes: Integer,
+    /// 0: not known to the kernel, as the next.
     slow_consumers: u32,
+    /// 0.
     subscriptions: u32,
+    /// How often each endpoint of this dialect was asked.
     http_req_stats: &'a Requests,
+    /// What NATS has no name for.
     conn_trace: ConnTrace<'a>,
 }
 
 /// What NATS has no name for.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ConnTrace<'a> {
+    /// How messages are seen. Left out where they are not.
     #[serde(skip_serializing_if = "Option::is_none")]
     variant: Option<Variant>,
+    /// Whether all hooks are attached.
     attached: bool,
+    /// What is not known on this kernel.
     degradations: &'a [Degradation],
+    /// Connections that the table takes.
     capacity: Integer,
+    /// Of these, taken.
     used: Integer,
+    /// Memory of the maps in the kernel, in bytes.
     kernel_memory_bytes: Integer,
+    /// Closed connections that are remembered.
     history: Integer,
+    /// Of these, at most.
     history_capacity: Integer,
+    /// Connections that ended since the start.
     closed_connections: Integer,
+    /// Messages that belong to no row and are no loss.
     messages_after_end: Integer,
+    /// What was lost since the start.
     losses: NamedLosses,
+    /// When something was last lost. Left out if nothing was.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_loss: Option<Timestamp>,
 }
 
-#[derive(Serialize)]
+/// What was lost, in events since the start.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Losses")]
 struct NamedLosses {
+    /// Connections without a slot in the table.
     untracked: Integer,
+    /// Messages on such connections.
     untracked_messages: Integer,
+    /// Records of openings that found no room in the ring; made up for from the table.
     ring_records: Integer,
+    /// Records of ends that found no room in the ring; made up for from the table.
     ring_closed: Integer,
+    /// Events that the kernel did not show, and that no other program made up for.
     missed_runs: Integer,
+    /// Connections whose end the kernel did not show.
     missed_ends: Integer,
 }
 

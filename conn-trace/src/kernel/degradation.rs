@@ -1,7 +1,8 @@
 //! What the agent does not know on this kernel, though it runs.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use super::offsets::FieldError;
@@ -50,6 +51,24 @@ impl fmt::Display for Degradation {
                 )
             }
         }
+    }
+}
+
+impl JsonSchema for Degradation {
+    fn schema_name() -> Cow<'static, str> {
+        "Degradation".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "What the agent does not know on this kernel.",
+            "type": "object",
+            "properties": {
+                "code": {"type": "string", "description": "A word for programs."},
+                "detail": {"type": "string", "description": "The same for people, with the reason."},
+            },
+            "required": ["code", "detail"],
+        })
     }
 }
 

@@ -7,6 +7,7 @@ use aya::{
     programs::{BtfTracePoint, FExit, Program, ProgramError},
 };
 use clap::ValueEnum;
+use schemars::JsonSchema;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -91,7 +92,7 @@ impl Hook {
 }
 
 /// How messages are seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema, ValueEnum)]
 pub enum Variant {
     /// The tracepoints `sock_send_length` and `sock_recv_length`. Minimum kernel 6.3.
     #[serde(rename = "tp_btf")]

@@ -95,7 +95,7 @@ fn holds<T>(condition: Option<&T>, test: impl FnOnce(&T) -> bool) -> bool {
 
 /// From the name that rows show.
 pub(super) fn direction(text: &str) -> Option<Direction> {
-    [Direction::In, Direction::Out, Direction::Unknown]
+    Direction::ALL
         .into_iter()
         .find(|direction| text.eq_ignore_ascii_case(derived::direction_name(*direction)))
 }

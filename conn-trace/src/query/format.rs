@@ -1,7 +1,5 @@
 //! In which form rows are written.
 
-use std::fmt::{self, Display, Formatter};
-
 /// A form that `/connz` answers in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -24,12 +22,22 @@ impl Format {
         (Self::Csv, Self::Csv.media_type()),
     ];
 
+    /// The name that `format` takes.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Ndjson => "ndjson",
+            Self::Csv => "csv",
+        }
+    }
+
     /// From the name that `format` takes, in either case.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL
             .into_iter()
-            .find(|format| text.eq_ignore_ascii_case(&format.to_string()))
+            .find(|format| text.eq_ignore_ascii_case(format.name()))
     }
 
     /// The media type, as `Accept` names it.
@@ -49,15 +57,5 @@ impl Format {
             Self::Json | Self::Ndjson => self.media_type(),
             Self::Csv => "text/csv; charset=utf-8; header=present",
         }
-    }
-}
-
-impl Display for Format {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Json => "json",
-            Self::Ndjson => "ndjson",
-            Self::Csv => "csv",
-        })
     }
 }

@@ -75,6 +75,24 @@ impl Query {
     ///
     /// Says which parameter has which bad value.
     pub fn parse(dialect: &Dialect, text: &str) -> Result<Self, QueryError> {
+        let query = Self::read(dialect, text)?;
+        if query.cursor.is_some() {
+            let excluded = [
+                ("offset", query.offset != 0),
+                ("sort", query.sort.key != SortKey::Cid),
+            ];
+            if let Some(&(other, _)) = excluded.iter().find(|(_, is_given)| *is_given) {
+                return Err(QueryError::CursorWith { other });
+            }
+        }
+        match query.sort.key.needs_closed() {
+            Some(key) if !query.state.shows_closed() => Err(QueryError::SortOfClosed { key }),
+            _ => Ok(query),
+        }
+    }
+
+    /// Each parameter by itself.
+    fn read(dialect: &Dialect, text: &str) -> Result<Self, QueryError> {
         let mut query = Self::new(dialect);
         let mut seen = Vec::new();
         for pair in text.split('&') {
@@ -106,19 +124,7 @@ impl Query {
             query.limit = query.filter.cid.map_or(query.limit, |_| 1);
         }
         query.rates |= query.sort.key.is_rate();
-        if query.cursor.is_some() {
-            let excluded = [
-                ("offset", query.offset != 0),
-                ("sort", query.sort.key != SortKey::Cid),
-            ];
-            if let Some(&(other, _)) = excluded.iter().find(|(_, is_given)| *is_given) {
-                return Err(QueryError::CursorWith { other });
-            }
-        }
-        match query.sort.key.needs_closed() {
-            Some(key) if !query.state.shows_closed() => Err(QueryError::SortOfClosed { key }),
-            _ => Ok(query),
-        }
+        Ok(query)
     }
 
     /// The names of all parameters.
@@ -134,7 +140,7 @@ impl Query {
     /// Says which parameter has which bad value.
     pub fn parse_one(dialect: &Dialect, cid: &str, text: &str) -> Result<Self, QueryError> {
         let cid = Value::decode("cid", cid, dialect)?.unsigned()?;
-        let mut query = Self::parse(dialect, text)?;
+        let mut query = Self::read(dialect, text)?;
         query.filter.cid = Some(cid);
         // Whoever names it has asked for it.
         query.filter.with_self = true;
@@ -150,13 +156,13 @@ impl Query {
     ///
     /// Says which parameter has which bad value.
     pub fn parse_events(dialect: &Dialect, text: &str) -> Result<Self, QueryError> {
-        let query = Self::parse(dialect, text)?;
+        let query = Self::read(dialect, text)?;
         match query.format {
             None | Some(Format::Ndjson) => Ok(query),
             Some(other) => Err(QueryError::Unexpected {
                 parameter: "format",
                 expected: "ndjson, or none for server-sent events",
-                value: Quoted::new(&other.to_string()),
+                value: Quoted::new(other.name()),
             }),
         }
     }

@@ -41,3 +41,14 @@ pub fn reason(cause: CloseCause, direction: Direction) -> &'static str {
         (CloseCause::Unknown, _) => "Unknown",
     }
 }
+
+/// Every text of [`reason`], each once.
+pub(super) fn reasons() -> Vec<&'static str> {
+    let mut all: Vec<_> = CloseCause::ALL
+        .into_iter()
+        .flat_map(|cause| Direction::ALL.map(|direction| reason(cause, direction)))
+        .collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}

@@ -6,85 +6,136 @@ use std::{
 };
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 use super::{
     derived,
     duration::{GoDuration, Seconds},
-    reason::reason,
+    reason::{reason, reasons},
+    schema::LARGEST_CID,
     tcp::Tcp,
 };
 use crate::registry::{
-    connection::{Connection, Direction, Endpoint, Origin, Owner, Transport},
+    connection::{CloseCause, Connection, Direction, Endpoint, Origin, Owner, TcpState, Transport},
     rates::PerSecond,
 };
 
-/// A row. Clients of NATS assert the types: nothing is ever null, integers end at 2^63-1, and
-/// what is not known is left out.
-#[derive(Clone, Debug, Serialize)]
-#[expect(
-    missing_docs,
-    reason = "the names are those of the contract, which describes them"
-)]
+/// A connection. Nothing is ever null, integers end at 2^63-1, and what is not known is left out:
+/// clients of NATS assert the types.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Row<'a> {
+    /// Number of the connection, in order of first sight; below 2^53, and never used again while
+    /// the agent runs.
+    #[schemars(extend("maximum" = LARGEST_CID))]
     pub cid: Integer,
+    /// Unix user that owns the socket: the name, else the number.
     pub uid: &'a str,
+    /// Process id of the owner, in the initial pid namespace. Left out when it is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
+    /// Name of the owning process. Left out when it is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub comm: Option<&'a str>,
+    /// How the owner is known.
+    #[schemars(extend("enum" = OWNERS))]
     pub owner: &'static str,
+    /// `Client` was accepted here, `Outbound` was connected from here.
+    #[schemars(extend("enum" = Direction::ALL.map(kind)))]
     pub kind: &'static str,
+    /// Family of the socket, or MPTCP.
     #[serde(rename = "type")]
+    #[schemars(extend("enum" = Transport::ALL.map(transport)))]
     pub transport: &'static str,
+    /// `in` was accepted here, `out` was connected from here.
+    #[schemars(extend("enum" = Direction::ALL.map(derived::direction_name)))]
     pub direction: &'static str,
+    /// Address of the peer. IPv4-mapped addresses are shown as IPv4.
     pub ip: Address<'a>,
+    /// Port of the peer.
     pub port: u16,
+    /// Address of this end.
     pub local_ip: Address<'a>,
+    /// Port of this end.
     pub local_port: u16,
+    /// State of TCP; `CLOSED` once it ended.
+    #[schemars(extend("enum" = TcpState::ALL.map(TcpState::name)))]
     pub state: &'static str,
+    /// End of the handshake; before it, the SYN.
     pub start: Timestamp,
+    /// The connection is older than the agent, and not younger than `start`. Else left out.
     #[serde(skip_serializing_if = "is_false")]
+    #[schemars(extend("const" = true))]
     pub start_estimated: bool,
+    /// Last send or receive call that moved data; without one, the last data on the wire.
     pub last_activity: Timestamp,
+    /// When it ended. Left out while it is open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop: Option<Timestamp>,
+    /// Why it ended, in NATS's words where they fit. Left out while it is open.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = reasons()))]
     pub reason: Option<&'static str>,
+    /// Why it ended, as one word. Left out while it is open.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = CloseCause::ALL.map(CloseCause::name)))]
     pub close_cause: Option<&'static str>,
+    /// Age in whole seconds; of a closed connection, how long it lived.
     pub uptime: Seconds,
+    /// Time since the last activity in whole seconds; of a closed connection, before its end.
     pub idle: Seconds,
+    /// Smoothed round trip time. Left out before the first sample.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt: Option<GoDuration>,
+    /// Bytes that the program has written and the peer has not acknowledged.
     pub pending_bytes: Integer,
+    /// Bytes that arrived and that the program has not read. Left out when they are not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recv_queue_bytes: Option<Integer>,
+    /// Receive calls that moved data, since `counted_since` where that is given.
     pub in_msgs: Integer,
+    /// Send calls that moved data, likewise.
     pub out_msgs: Integer,
+    /// Bytes that the program has read over the connection's whole life.
     pub in_bytes: Integer,
+    /// Bytes that the program has written over the connection's whole life.
     pub out_bytes: Integer,
+    /// Bytes read per second. This and the next three: left out unless asked for and known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_bytes_rate: Option<PerSecond>,
+    /// Bytes written per second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub out_bytes_rate: Option<PerSecond>,
+    /// Receive calls that moved data, per second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub in_msgs_rate: Option<PerSecond>,
+    /// Send calls that moved data, per second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub out_msgs_rate: Option<PerSecond>,
+    /// The connection is older than the agent. Else left out.
     #[serde(skip_serializing_if = "is_false")]
+    #[schemars(extend("const" = true))]
     pub preexisting: bool,
+    /// From when on messages count. Left out where that is the start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counted_since: Option<Timestamp>,
+    /// 0: not known to the kernel, as the next two.
     pub subscriptions: u32,
+    /// 0.
     pub device_flag: u32,
+    /// 0.
     pub device_level: u32,
+    /// Version of the client program: empty, as the kernel does not know it.
     pub version: &'static str,
+    /// Inode number of the network namespace.
     pub netns: u32,
+    /// Path of the owner's cgroup in the hierarchy of version 2. Left out when it is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<&'a str>,
+    /// Container that the cgroup's path names. Left out where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<&'a str>,
+    /// TCP's own figures. Left out unless asked for by `tcp=1`, and where there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tcp: Option<Tcp<'a>>,
 }
@@ -183,6 +234,9 @@ impl Serialize for Address<'_> {
         serializer.collect_str(self)
     }
 }
+
+/// Those of [`owner`].
+const OWNERS: [&str; 4] = ["unknown", "exact", "scan", "kernel"];
 
 fn owner(owner: &Owner) -> &'static str {
     match owner {

@@ -89,14 +89,23 @@ pub enum Order {
 }
 
 impl Order {
+    /// Both directions.
+    pub(super) const ALL: [Self; 2] = [Self::Ascending, Self::Descending];
+
+    /// Its name as `order` has it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Ascending => "asc",
+            Self::Descending => "desc",
+        }
+    }
+
     /// From `asc` or `desc`, in either case.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            _ if text.eq_ignore_ascii_case("asc") => Some(Self::Ascending),
-            _ if text.eq_ignore_ascii_case("desc") => Some(Self::Descending),
-            _ => None,
-        }
+        Self::ALL
+            .into_iter()
+            .find(|order| text.eq_ignore_ascii_case(order.name()))
     }
 
     /// Turns an ascending comparison into this direction.
@@ -135,6 +144,11 @@ impl Sort {
             .iter()
             .find(|(name, ..)| *name == text)
             .map(|&(_, key, order)| Self { key, order })
+    }
+
+    /// Every name that [`parse`](Self::parse) takes.
+    pub(super) fn names() -> impl Iterator<Item = &'static str> {
+        NAMES.iter().map(|(name, ..)| *name)
     }
 }
 

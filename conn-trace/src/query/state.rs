@@ -37,6 +37,9 @@ const NAMES: [(&str, StateFilter); 16] = [
 ];
 
 impl StateFilter {
+    /// Those that are no states of TCP, as documents name them.
+    pub(super) const WORDS: [&str; 4] = ["open", "closed", "any", "all"];
+
     /// From `open`, `closed`, `any`, `all` or a TCP state's name, in either case.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

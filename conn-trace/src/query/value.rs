@@ -11,6 +11,12 @@ use super::{
 /// The booleans of every dialect, in either case.
 const BOOLEANS: [(&str, bool); 4] = [("0", false), ("1", true), ("false", false), ("true", true)];
 
+/// The values that [`Value::boolean`] takes.
+pub(super) fn booleans(dialect: &Dialect) -> Vec<&'static str> {
+    let names = BOOLEANS.iter().chain(dialect.booleans);
+    names.map(|(name, _)| *name).collect()
+}
+
 /// One parameter's decoded value, with the name that errors mention.
 pub(super) struct Value<'a> {
     parameter: &'static str,

@@ -88,6 +88,11 @@ pub enum Transport {
     Mptcp,
 }
 
+impl Transport {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Tcp, Self::Tcp6, Self::Mptcp];
+}
+
 /// Who opened the connection, seen from this end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -97,6 +102,11 @@ pub enum Direction {
     Out,
     /// Not known.
     Unknown,
+}
+
+impl Direction {
+    /// Every direction.
+    pub const ALL: [Self; 3] = [Self::In, Self::Out, Self::Unknown];
 }
 
 /// How the agent came to know a connection.
@@ -250,6 +260,20 @@ pub enum TcpState {
 }
 
 impl TcpState {
+    /// Every state.
+    pub const ALL: [Self; 10] = [
+        Self::Established,
+        Self::SynSent,
+        Self::SynRecv,
+        Self::FinWait1,
+        Self::FinWait2,
+        Self::TimeWait,
+        Self::Close,
+        Self::CloseWait,
+        Self::LastAck,
+        Self::Closing,
+    ];
+
     /// From the kernel's number; anything else counts as closed.
     #[must_use]
     pub fn from_kernel(state: u8) -> Self {
@@ -315,6 +339,22 @@ pub enum CloseCause {
 }
 
 impl CloseCause {
+    /// Every cause, with one error for all.
+    pub const ALL: [Self; 12] = [
+        Self::Unknown,
+        Self::LocalFin,
+        Self::PeerFin,
+        Self::LocalReset,
+        Self::PeerReset,
+        Self::Timeout,
+        Self::Refused,
+        Self::Unreachable,
+        Self::Killed,
+        Self::Cancelled,
+        Self::Aborted,
+        Self::Error(0),
+    ];
+
     /// The word in `close_cause`.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -25,6 +25,9 @@ pub enum What {
 }
 
 impl What {
+    /// Everything that can happen, in order.
+    pub const ALL: [Self; 3] = [Self::Opened, Self::Established, Self::Closed];
+
     /// The name that readers see.
     #[must_use]
     pub fn name(self) -> &'static str {

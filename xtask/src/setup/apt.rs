@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use super::{
     Need,
     packages::{self, Package},
+    python,
 };
 use crate::process;
 
@@ -30,7 +31,7 @@ const INSTALL: [&str; 4] = ["install", "-y", "--no-install-recommends", "--no-re
 ///
 /// `linker_by_hand` is for people without apt: we cannot see which libraries they have.
 pub(super) fn ensure(need: Need, has_linker: bool, linker_by_hand: &str) -> Result<()> {
-    let wanted = packages::wanted(need, has_linker);
+    let wanted = packages::wanted(need, has_linker, python::has_venv());
     let missing = missing(&wanted)?;
     for package in &wanted {
         if !missing.iter().any(|other| other.name == package.name) {

@@ -5,6 +5,9 @@ use super::Need;
 /// The LLVM that bpf-linker links with. Not every release of a distribution has it.
 pub(super) const LLVM: &str = "llvm-22-dev";
 
+/// Python's virtual environments. It has no program to look for.
+const VENV: &str = "python3-venv";
+
 pub(super) struct Package {
     pub(super) name: &'static str,
     need: Need,
@@ -14,7 +17,7 @@ pub(super) struct Package {
     pub(super) service: Option<&'static str>,
 }
 
-const PACKAGES: [Package; 18] = [
+const PACKAGES: [Package; 19] = [
     Package::library(LLVM, Need::Build),
     Package::library("libzstd-dev", Need::Build),
     Package::library("zlib1g-dev", Need::Build),
@@ -28,6 +31,7 @@ const PACKAGES: [Package; 18] = [
     Package::program("jq", "jq", Need::Test),
     Package::server("nats-server", "nats-server", Need::Test),
     Package::server("nginx-light", "nginx", Need::Test),
+    Package::library(VENV, Need::Test),
     Package::server("redis-server", "redis-server", Need::Test),
     Package::program("redis-tools", "redis-cli", Need::Test),
     Package::program("wrk", "wrk", Need::Test),
@@ -63,10 +67,12 @@ impl Package {
 }
 
 /// The packages for `need`; those for building have done their work once the linker exists.
-pub(super) fn wanted(need: Need, has_linker: bool) -> Vec<&'static Package> {
+pub(super) fn wanted(need: Need, has_linker: bool, has_venv: bool) -> Vec<&'static Package> {
     PACKAGES
         .iter()
-        .filter(|package| package.need <= need && !(has_linker && package.need == Need::Build))
+        .filter(|package| package.need <= need)
+        .filter(|package| !(has_linker && package.need == Need::Build))
+        .filter(|package| !(has_venv && package.name == VENV))
         .collect()
 }
 
@@ -75,7 +81,7 @@ mod tests {
     use super::*;
 
     fn names(need: Need, has_linker: bool) -> Vec<&'static str> {
-        wanted(need, has_linker)
+        wanted(need, has_linker, false)
             .iter()
             .map(|package| package.name)
             .collect()
@@ -96,5 +102,14 @@ mod tests {
     fn a_linker_that_exists_needs_nothing_to_be_built() {
         assert!(names(Need::Build, true).is_empty());
         assert!(names(Need::Test, true).contains(&"wrk"));
+    }
+
+    #[test]
+    fn python_that_can_needs_no_package() {
+        let has = |has_venv| {
+            let wanted = wanted(Need::Test, true, has_venv);
+            wanted.iter().any(|package| package.name == VENV)
+        };
+        assert!(has(false) && !has(true));
     }
 }

@@ -2,18 +2,13 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use jiff::Timestamp;
-use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::id::EventId;
+use super::{id::EventId, told::Told};
 use crate::{
     api::{shared::Shared, source::Source},
-    query::{Integer, Query, Row},
-    registry::{
-        Stopped,
-        events::{Event, What},
-    },
+    query::Query,
+    registry::Stopped,
 };
 
 /// Where a reader is. It asks for events when it can send them, so a slow one holds up nobody:
@@ -35,27 +30,6 @@ pub(super) struct Said {
     pub(super) name: &'static str,
     pub(super) json: String,
 }
-
-/// An event as JSON.
-#[derive(Serialize)]
-struct Happened<'a> {
-    id: String,
-    event: &'static str,
-    time: Timestamp,
-    connection: Row<'a>,
-}
-
-/// What stands for events that are forgotten.
-#[derive(Serialize)]
-struct Lost {
-    id: String,
-    event: &'static str,
-    /// How many; left out where nobody knows: those of an earlier run of the agent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lost: Option<Integer>,
-}
-
-const LOST: &str = "lost";
 
 impl<S: Source> Reader<S> {
     /// Begins behind `seen`, or with what comes next.
@@ -114,7 +88,7 @@ impl<S: Source> Reader<S> {
         }
         for event in batch.events {
             if self.query.filter.matches(&event.connection) {
-                let said = self.tell(&event);
+                let said = self.make(event.number, |id| Told::happened(id, &event));
                 self.said.push_back(said);
             }
         }
@@ -126,31 +100,23 @@ impl<S: Source> Reader<S> {
         EventId::new(self.shared.identity.start, number)
     }
 
-    fn tell(&self, event: &Event) -> serde_json::Result<Said> {
-        let connection = &event.connection;
-        let id = self.id(event.number);
-        let name = event.what.name();
-        let json = serde_json::to_string(&Happened {
-            id: id.to_string(),
-            event: name,
-            time: match (event.what, &connection.end) {
-                (What::Closed, Some(end)) => end.stop,
-                _ => connection.facts.start,
-            },
-            connection: Row::new(connection, event.now, event.now_ns, false),
-        })?;
-        Ok(Said { id, name, json })
+    /// What the reader is to read of it.
+    fn make<'a>(
+        &self,
+        number: u64,
+        tell: impl FnOnce(String) -> Told<'a>,
+    ) -> serde_json::Result<Said> {
+        let id = self.id(number);
+        let told = tell(id.to_string());
+        Ok(Said {
+            id,
+            name: told.name(),
+            json: serde_json::to_string(&told)?,
+        })
     }
 
     fn say_lost(&mut self, number: u64, lost: Option<u64>) {
-        let id = self.id(number);
-        let json = serde_json::to_string(&Lost {
-            id: id.to_string(),
-            event: LOST,
-            lost: lost.map(Integer),
-        });
-        let name = LOST;
-        self.said
-            .push_back(json.map(|json| Said { id, name, json }));
+        let said = self.make(number, |id| Told::lost(id, lost));
+        self.said.push_back(said);
     }
 }

@@ -90,7 +90,8 @@ async fn varz() {
             "http_req_stats": {
                 "/": 0, "/accstatz": 0, "/connz": 1, "/connz/events": 0,
                 "/connz/{cid}": 0, "/gatewayz": 0,
-                "/health": 0, "/healthz": 0, "/leafz": 0, "/routez": 0, "/subsz": 0, "/varz": 1,
+                "/health": 0, "/healthz": 0, "/leafz": 0, "/openapi.json": 0, "/routez": 0,
+                "/subsz": 0, "/varz": 1,
             },
             "conn_trace": {
                 "variant": "tp_btf", "attached": true,
@@ -159,6 +160,7 @@ async fn index() {
         "/health",
         "/healthz",
         "/leafz",
+        "/openapi.json",
         "/routez",
         "/subsz",
         "/varz",
@@ -219,6 +221,7 @@ async fn head_is_get_without_the_body() {
         "/healthz",
         "/subsz",
         "/routez",
+        "/openapi.json",
         "/connz?limit=x",
         "/nats/",
         "/nats/connz",

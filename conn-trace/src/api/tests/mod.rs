@@ -10,6 +10,7 @@ mod large;
 mod limits;
 mod nats;
 mod one;
+mod openapi;
 mod rates;
 mod refusals;
 mod shutdown;

@@ -45,6 +45,7 @@ async fn parameters_apply() {
         ("/connz/4?direction=in", 200),
         ("/connz/4?direction=out", 404),
         ("/connz/4?limit=9&offset=3&state=closed", 200),
+        ("/connz/4?sort=stop", 200),
         ("/connz/4?tcp=x", 400),
     ] {
         assert_eq!(get(server.address, path).await.status, status, "{path}");

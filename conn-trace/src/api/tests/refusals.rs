@@ -99,6 +99,7 @@ async fn other_methods() {
         "/accstatz",
         "/gatewayz",
         "/leafz",
+        "/openapi.json",
         "/routez",
         "/subsz",
         "/varz",

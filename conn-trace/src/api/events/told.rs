@@ -1,0 +1,81 @@
+//! What a reader of events is told, as JSON.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::{
+    query::{Integer, Row},
+    registry::events::{Event, What},
+};
+
+/// One event, or what stands for those that are missing.
+#[derive(Serialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(rename = "Event")]
+pub(in crate::api) enum Told<'a> {
+    /// Something happened to a connection.
+    Happened(Happened<'a>),
+    /// Events of any connections are missing here.
+    Lost(Lost),
+}
+
+/// What happened to a connection.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::api) struct Happened<'a> {
+    /// The run of the agent, and a number that goes up by one with every event of any connection.
+    id: String,
+    /// What happened.
+    #[schemars(extend("enum" = What::ALL.map(What::name)))]
+    event: &'static str,
+    /// When: the `start` or `stop` of the connection.
+    time: Timestamp,
+    /// The connection; of `closed`, its final row.
+    connection: Row<'a>,
+}
+
+/// What stands for events that the agent has forgotten.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::api) struct Lost {
+    /// That of the last one that is missing.
+    id: String,
+    /// Always `lost`.
+    #[schemars(extend("const" = LOST))]
+    event: &'static str,
+    /// How many. Left out where nobody knows: those of an earlier run of the agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lost: Option<Integer>,
+}
+
+const LOST: &str = "lost";
+
+impl<'a> Told<'a> {
+    pub(super) fn happened(id: String, event: &'a Event) -> Self {
+        let connection = &event.connection;
+        Self::Happened(Happened {
+            id,
+            event: event.what.name(),
+            time: match (event.what, &connection.end) {
+                (What::Closed, Some(end)) => end.stop,
+                _ => connection.facts.start,
+            },
+            connection: Row::new(connection, event.now, event.now_ns, false),
+        })
+    }
+
+    pub(super) fn lost(id: String, lost: Option<u64>) -> Self {
+        Self::Lost(Lost {
+            id,
+            event: LOST,
+            lost: lost.map(Integer),
+        })
+    }
+
+    /// The name of the event.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Happened(happened) => happened.event,
+            Self::Lost(lost) => lost.event,
+        }
+    }
+}
