@@ -191,7 +191,9 @@ fn step(tcp: Tcp, slot: Slot, new: u8) {
     let Some(cold) = slot.cold() else { return };
     if new == FIN_WAIT1 || new == LAST_ACK {
         // The FIN takes a sequence number right after this hook; count before it.
-        latch_written(tcp, slot);
+        latch_written(tcp, slot, 0);
+    } else if is_after_fin(new) {
+        latch_written(tcp, slot, 1);
     }
     // SAFETY: the slot's cold entry; the socket is locked.
     unsafe {
@@ -202,25 +204,24 @@ fn step(tcp: Tcp, slot: Slot, new: u8) {
             (*cold).cause = match new {
                 // This end's FIN is queued in a call of its own process.
                 FIN_WAIT1 if Task::current().is_being_killed() => CAUSE_KILLED,
-                FIN_WAIT1 => CAUSE_LOCAL_FIN,
-                CLOSE_WAIT => CAUSE_PEER_FIN,
-                _ => CAUSE_UNKNOWN,
+                _ => first_fin(new),
             };
         }
     }
     slot.set_state(new);
 }
 
-/// Fixes the bytes written: after this nothing more can be.
+/// Fixes the bytes written: after this nothing more can be. `fin` is 1 if this end's FIN is queued:
+/// the kernel may have skipped this hook before it was.
 #[inline(always)]
-fn latch_written(tcp: Tcp, slot: Slot) {
+fn latch_written(tcp: Tcp, slot: Slot, fin: u32) {
     let flags = slot.flags();
     if flags & FLAG_OUT_FINAL == 0 {
         // SAFETY: fields of the slot's entry.
         unsafe {
             (*slot.hot).out_bytes = if flags & FLAG_BASED != 0 {
                 let base = read_volatile(&raw const (*slot.hot).out_base);
-                Sent::of(&tcp.fields).written(base)
+                Sent::of(&tcp.fields).written(base.wrapping_add(fin))
             } else {
                 // The handshake never ended: what went out with the SYN (TCP Fast Open).
                 sent_once(&tcp.fields)
@@ -236,7 +237,7 @@ fn close(tcp: Tcp, slot: Slot, old: u8) {
         return;
     }
     let Some(cold) = slot.cold() else { return };
-    latch_written(tcp, slot);
+    latch_written(tcp, slot, u32::from(is_after_fin(old)));
     latch_read(tcp, slot);
     let error = tcp.error();
     // SAFETY: the slot's cold entry; the socket is locked.
@@ -250,6 +251,9 @@ fn close(tcp: Tcp, slot: Slot, old: u8) {
         }
         (*cold).closed_ns = boot_ns();
         (*cold).error = error;
+        if (*cold).cause == CAUSE_UNKNOWN {
+            (*cold).cause = first_fin(old);
+        }
         (*cold).cause = cause(tcp, old, error, cold);
     }
     slot.set_state(CLOSE);

@@ -56,6 +56,9 @@ fn every_bad_value_is_refused_by_name_and_changes_nothing() {
         ("service", "", ""),
         ("self", "yes", "yes"),
         ("tcp", "2", "2"),
+        ("rates", "2", "2"),
+        ("cursor", "7", "7"),
+        ("format", "xml", "xml"),
         ("sort", &long, "xxxxxxxx"),
     ] {
         let answer = agent.get(&format!("/connz?{parameter}={value}"));

@@ -118,8 +118,9 @@ pub struct Tracer {
     counting_since_ns: Option<u64>,
     listed_ns: u64,
     missed_at_last_look: u64,
-    /// Counted as made up for while a later program of a hook was attached and the first not.
-    made_up_in_advance: u64,
+    /// Skipped less made up for while hooks were being attached: nothing counted yet then. Below 0
+    /// where later programs of a hook were there before the first.
+    missed_before: i64,
     // Last: the links go when everything that uses them is gone.
     ebpf: Ebpf,
 }
@@ -186,7 +187,7 @@ impl Tracer {
             counting_since_ns: None,
             listed_ns: 0,
             missed_at_last_look: 0,
-            made_up_in_advance: 0,
+            missed_before: 0,
             ebpf,
         })
     }
@@ -213,7 +214,7 @@ impl Tracer {
         }
         self.attach_messages(&Btf::parse(&kernel_types)?, &types)?;
         let made_up = self.table.stats().nested_runs;
-        self.made_up_in_advance = made_up.saturating_sub(self.skipped_runs()?);
+        self.missed_before = self.skipped_runs()?.wrapping_sub(made_up).cast_signed();
         self.counting_since_ns = Some(boot_now_ns());
         Ok(())
     }
@@ -403,7 +404,8 @@ impl Tracer {
         // After the skipped runs: a run is skipped before it is made up for. One that is being made
         // up for right now is not at the next look, and those that are lost stay lost.
         let made_up = self.table.stats().nested_runs;
-        let missed = skipped.saturating_sub(made_up.saturating_sub(self.made_up_in_advance));
+        let missed = skipped.wrapping_sub(made_up).cast_signed() - self.missed_before;
+        let missed = u64::try_from(missed).unwrap_or(0);
         Ok(missed.min(mem::replace(&mut self.missed_at_last_look, missed)))
     }
 

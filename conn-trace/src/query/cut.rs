@@ -189,13 +189,11 @@ impl Visitor for Cut {
                 .is_some_and(Ordering::is_gt)
         };
         let is_passed = cursor.is_some_and(|cursor| !cursor.is_ahead(facts.cid, order));
-        if !is_passed && !(self.is_full && is_beyond()) {
-            return false;
-        }
-        if self.query.filter.matches_facts(facts) {
+        let is_done = is_passed || (self.is_full && is_beyond());
+        if is_done && self.query.filter.matches_facts(facts) {
             self.count(facts);
         }
-        true
+        is_done
     }
 
     fn visit(&mut self, row: &Connection) {

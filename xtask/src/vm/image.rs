@@ -16,7 +16,7 @@ use crate::{process, programs::Programs};
 
 /// Programs of the host that tests start, and what these start. A test whose program the host
 /// lacks skips itself in the guest as it does on the host.
-const HOST_PROGRAMS: [&str; 28] = [
+const HOST_PROGRAMS: [&str; 29] = [
     "bash",
     "bpftool",
     "capsh",
@@ -45,6 +45,7 @@ const HOST_PROGRAMS: [&str; 28] = [
     "umount",
     "unshare",
     "wrk",
+    "wc",
 ];
 
 /// Where cargo's target directory is in the guest: tests find the peer beside their directory.

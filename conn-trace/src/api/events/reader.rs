@@ -54,7 +54,7 @@ impl<S: Source> Reader<S> {
         match seen {
             // Numbers that are not given yet are those of another run with the same start.
             Some(seen) if seen.run == this_run && seen.number <= newest => {
-                reader.last = seen.number
+                reader.last = seen.number;
             }
             Some(_) => {
                 reader.last = 0;

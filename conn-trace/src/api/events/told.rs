@@ -15,7 +15,7 @@ use crate::{
 #[schemars(rename = "Event")]
 pub(in crate::api) enum Told<'a> {
     /// Something happened to a connection.
-    Happened(Happened<'a>),
+    Happened(Box<Happened<'a>>),
     /// Events of any connections are missing here.
     Lost(Lost),
 }
@@ -52,7 +52,7 @@ const LOST: &str = "lost";
 impl<'a> Told<'a> {
     pub(super) fn happened(id: String, event: &'a Event) -> Self {
         let connection = &event.connection;
-        Self::Happened(Happened {
+        Self::Happened(Box::new(Happened {
             id,
             event: event.what.name(),
             time: match (event.what, &connection.end) {
@@ -60,7 +60,7 @@ impl<'a> Told<'a> {
                 _ => connection.facts.start,
             },
             connection: Row::new(connection, event.now, event.now_ns, false),
-        })
+        }))
     }
 
     pub(super) fn lost(id: String, lost: Option<u64>) -> Self {
