@@ -29,19 +29,17 @@ impl Baselines {
             .cloned()
     }
 
-    /// Whether a look at `now_ns` is worth keeping.
-    pub(super) fn is_due(&self, now_ns: u64) -> bool {
-        let looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        looks
-            .last()
-            .is_none_or(|look| u128::from(look.age_ns(now_ns)) >= SHORTEST_WINDOW.as_nanos())
-    }
-
-    /// Keeps a look, instead of the oldest.
-    pub(super) fn keep(&self, look: Baseline) {
+    /// Keeps a look at `now_ns` instead of the oldest, if it is time for one.
+    pub(super) fn keep(&self, now_ns: u64, look: impl FnOnce() -> Baseline) {
         const LOOKS: usize = 2;
         let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        looks.push(Arc::new(look));
+        let is_due = looks
+            .last()
+            .is_none_or(|last| u128::from(last.age_ns(now_ns)) >= SHORTEST_WINDOW.as_nanos());
+        if !is_due {
+            return;
+        }
+        looks.push(Arc::new(look()));
         if looks.len() > LOOKS {
             looks.remove(0);
         }

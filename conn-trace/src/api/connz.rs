@@ -87,9 +87,7 @@ async fn cut_with_rates<S: Source>(
 fn rated(mut snapshot: Snapshot, query: &Query, baselines: &Baselines) -> Option<Page> {
     let now_ns = snapshot.now_ns;
     let before = baselines.before(now_ns);
-    if baselines.is_due(now_ns) {
-        baselines.keep(Baseline::of(&snapshot));
-    }
+    baselines.keep(now_ns, || Baseline::of(&snapshot));
     let before = before?;
     before.rate(&mut snapshot);
     let mut page = query.page(&snapshot);

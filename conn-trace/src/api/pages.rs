@@ -9,7 +9,7 @@ use tokio::{
 
 use super::error::ApiError;
 
-/// Pages cut at the same time. Each holds every connection while it is cut, which is short and
+/// Pages cut at the same time. One may hold every connection while it is cut, which is short and
 /// which no client can draw out; more at once would take memory and not be faster.
 const CUTTING: usize = 2;
 

@@ -5,10 +5,9 @@ use std::{collections::VecDeque, sync::Arc};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::connection::Connection;
+use super::connection::{Connection, Origin};
 
-/// Events remembered: what a reader may be behind. Some 10 MB when full, for connections that the
-/// history has forgotten.
+/// Events remembered: what a reader may be behind.
 const KEPT: usize = 16_384;
 /// Events in an answer: the registry has others to serve.
 const BATCH: usize = 512;
@@ -27,6 +26,16 @@ pub enum What {
 impl What {
     /// Everything that can happen, in order.
     pub const ALL: [Self; 3] = [Self::Opened, Self::Established, Self::Closed];
+
+    /// What is to be told of an opening. That of a connection older than the agent was no event
+    /// that it has seen.
+    pub(super) fn of_opening(origin: Origin, is_established: bool) -> &'static [Self] {
+        match (origin, is_established) {
+            (Origin::Preexisting, _) => &[],
+            (_, false) => &[Self::Opened],
+            (_, true) => &[Self::Opened, Self::Established],
+        }
+    }
 
     /// The name that readers see.
     #[must_use]
@@ -124,7 +133,7 @@ impl Events {
 
 #[cfg(test)]
 mod tests {
-    use super::{BATCH, Events, KEPT, What};
+    use super::{BATCH, Events, KEPT, Origin, What};
     use crate::query::tests::fixture::{self, NOW, NOW_NS};
 
     fn events(count: usize) -> Events {
@@ -141,6 +150,20 @@ mod tests {
         let batch = events.after(number);
         let numbers = batch.events.iter().map(|event| event.number).collect();
         (numbers, batch.lost, batch.last)
+    }
+
+    #[test]
+    fn only_openings_that_were_seen_are_told() {
+        for is_established in [false, true] {
+            assert!(What::of_opening(Origin::Preexisting, is_established).is_empty());
+        }
+        for origin in [Origin::Opened, Origin::Late] {
+            assert_eq!(What::of_opening(origin, false), [What::Opened]);
+            assert_eq!(
+                What::of_opening(origin, true),
+                [What::Opened, What::Established]
+            );
+        }
     }
 
     #[test]

@@ -149,10 +149,8 @@ impl State {
         let facts = self.describer.facts(cid, &entry.hot, &entry.cold, moment);
         let facts = Arc::new(facts);
         let is_established = has_handshake(&entry.hot, &entry.cold);
-        if facts.origin != Origin::Preexisting {
-            let connection = opened_connection(Arc::clone(&facts), &entry.hot, moment);
-            self.tell_opened(connection, is_established, moment);
-        }
+        let connection = opened_connection(Arc::clone(&facts), &entry.hot, moment);
+        self.tell_opened(&connection, is_established, moment);
         let is_told_established = is_established || facts.origin == Origin::Preexisting;
         let live = Live {
             key,
@@ -163,13 +161,10 @@ impl State {
         self.live.insert(cid, live);
     }
 
-    fn tell_opened(&mut self, connection: Connection, is_established: bool, moment: &Moment) {
-        let established = is_established.then(|| connection.clone());
-        self.events
-            .push(What::Opened, connection, moment.wall, moment.boot_ns);
-        if let Some(connection) = established {
+    fn tell_opened(&mut self, connection: &Connection, is_established: bool, moment: &Moment) {
+        for &what in What::of_opening(connection.facts.origin, is_established) {
             self.events
-                .push(What::Established, connection, moment.wall, moment.boot_ns);
+                .push(what, connection.clone(), moment.wall, moment.boot_ns);
         }
     }
 
@@ -213,7 +208,7 @@ impl State {
             // It had ended before anybody could tell of it.
             None => {
                 let unused = unused_connection(Arc::clone(&facts), is_established);
-                self.tell_opened(unused, is_established, moment);
+                self.tell_opened(&unused, is_established, moment);
             }
             Some(live) if is_established && !live.is_told_established => {
                 let unused = unused_connection(Arc::clone(&facts), is_established);

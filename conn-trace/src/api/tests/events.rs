@@ -132,6 +132,46 @@ async fn what_is_forgotten_is_counted() {
     assert_eq!((told[1]["id"].clone(), told.len()), (json!(id(9)), 16_384));
 }
 
+/// The second reader goes on while the first reads nothing, and what the first gets and what it is
+/// told to have lost are all there was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_is_too_slow_holds_up_nobody_and_is_told_what_it_lost() {
+    const ALL: u64 = 60_000;
+    let fake = Fake::new(0);
+    let server = Running::start(&fake).await;
+    let open = async || {
+        let mut stream = connect(server.address, &asking("?format=ndjson", "A: b")).await;
+        read_until(&mut stream, "\r\n\r\n").await;
+        stream
+    };
+    let (mut slow, mut quick) = (open().await, open().await);
+    for number in 1..=ALL {
+        fake.happens(What::Opened, fixture::plain(number));
+        if number % 1000 == 0 {
+            let text = read_until(&mut quick, &format!("\"cid\":{number},")).await;
+            assert!(!text.contains("\"lost\""), "{number}");
+        }
+    }
+    let text = read_until(&mut slow, &format!("\"cid\":{ALL},")).await;
+    let (mut seen, mut lost) = (0, 0);
+    for line in text
+        .lines()
+        .filter(|line| line.ends_with("}}") || line.contains("\"lost\""))
+    {
+        let event: Value = serde_json::from_str(line).unwrap();
+        match event["lost"].as_u64() {
+            Some(count) => lost += count,
+            None => {
+                seen += 1;
+                assert_eq!(event["connection"]["cid"], seen + lost, "in order");
+            }
+        }
+    }
+    assert!(lost > 0, "the buffers of the kernel took all of it");
+    // The last line may have been read in part.
+    assert!((ALL - 1..=ALL).contains(&(seen + lost)), "{seen} {lost}");
+}
+
 #[tokio::test]
 async fn events_of_another_run_are_lost() {
     let fake = Fake::new(0);
