@@ -3,12 +3,13 @@
 use std::{
     collections::HashSet,
     net::Ipv4Addr,
+    process,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
 };
 
 use conn_trace_tests::{
-    agent::Agent,
+    agent::{Agent, free_address, program},
     connz::{Losses, Row},
     held::Held,
     pair::Two,
@@ -18,6 +19,8 @@ use conn_trace_tests::{
 };
 
 const STARTS: usize = 3;
+/// How often the self-check is made.
+const CHECKS: u32 = 5;
 /// Pairs of processes that open and close.
 const CHURNS: usize = 2;
 /// Threads of long-lived connections, and how many each has.
@@ -234,4 +237,38 @@ fn assert_long(agent: &Agent, long: &mut [Vec<Long>]) {
         assert_eq!(pair[0].direction, "out", "{pair:#?}");
         assert_eq!(pair[1].direction, "in", "{pair:#?}");
     }
+}
+
+/// The self-check's own connections share the programs and the table with everything else; the
+/// table of a doctor has room for a thousand.
+#[test]
+fn self_check_passes_among_thousands_of_short_connections() {
+    let mut churns: Vec<_> = (0..CHURNS).map(|_| Two::start_on("0.0.0.0:0")).collect();
+    let stop = AtomicBool::new(false);
+    let failed = thread::scope(|scope| {
+        for two in &mut churns {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    churn(two);
+                }
+            });
+        }
+        let doctors = scope.spawn(|| -> Vec<_> {
+            let listen = free_address().to_string();
+            let doctor = || {
+                process::Command::new(program())
+                    .args(["doctor", "--listen", &listen])
+                    .output()
+                    .expect("the doctor runs")
+            };
+            (0..fewer(CHECKS, 2))
+                .map(|_| doctor())
+                .filter(|done| !done.status.success())
+                .collect()
+        });
+        let failed = doctors.join();
+        stop.store(true, Ordering::Relaxed);
+        failed.expect("the doctors")
+    });
+    assert!(failed.is_empty(), "{failed:#?}");
 }

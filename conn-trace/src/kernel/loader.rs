@@ -107,6 +107,12 @@ pub enum LoadError {
 pub struct Tracer {
     table: Table,
     ring: RingBuf<MapData>,
+    /// Records that were taken out of the ring before anybody asked for them.
+    kept: Vec<Record>,
+    /// Records that could not be read meanwhile.
+    unreadable: u64,
+    /// Ends that found no room in the ring, as of then.
+    ring_lost_before: u64,
     sampler: Sampler,
     clocks: Clocks,
     degradations: Vec<Degradation>,
@@ -172,6 +178,9 @@ impl Tracer {
         Ok(Self {
             table,
             ring: RingBuf::try_from(ring)?,
+            kept: Vec::new(),
+            unreadable: 0,
+            ring_lost_before: 0,
             sampler,
             clocks,
             degradations: offsets
@@ -332,8 +341,30 @@ impl Tracer {
     }
 
     /// Takes every record out of the lifecycle ring; gives the number that could not be read.
-    pub fn drain(&mut self, take: impl FnMut(Record)) -> u64 {
-        ring::drain(&mut self.ring, take)
+    pub fn drain(&mut self, mut take: impl FnMut(Record)) -> u64 {
+        mem::take(&mut self.kept).into_iter().for_each(&mut take);
+        mem::take(&mut self.unreadable) + ring::drain(&mut self.ring, take)
+    }
+
+    /// Makes room in the ring, and in the table where the ring had none; [`drain`](Self::drain)
+    /// gives what was there.
+    pub(super) fn keep_ended(&mut self) {
+        let kept = &mut self.kept;
+        self.unreadable += ring::drain(&mut self.ring, |record| kept.push(record));
+        let lost = self.table.stats().ring_lost_closed;
+        if mem::replace(&mut self.ring_lost_before, lost) != lost {
+            self.table
+                .scan(|_| (), |entry| kept.push(ring::closed(entry)));
+        }
+    }
+
+    /// What the programs could not see or take up: a number that grows with each.
+    ///
+    /// # Errors
+    /// If the kernel does not tell.
+    pub(super) fn unseen(&self) -> Result<u64, LoadError> {
+        let stats = self.table.stats();
+        Ok(self.skipped_runs()? + stats.untracked + stats.untracked_messages)
     }
 
     /// The connection table.

@@ -3,7 +3,7 @@
 use aya::maps::{MapData, RingBuf};
 use conn_trace_common::lifecycle::{CLOSED, Closed, ESTABLISHED, Header, OPENED};
 
-use super::map::Plain;
+use super::{map::Plain, table::Entry};
 
 /// A record of the ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,19 @@ pub(super) fn drain(ring: &mut RingBuf<MapData>, mut take: impl FnMut(Record)) -
         }
     }
     unreadable
+}
+
+/// The record of an end that found no room in the ring.
+pub(super) fn closed(entry: Entry) -> Record {
+    let Entry { slot, hot, cold } = entry;
+    let header = Header {
+        kind: CLOSED,
+        slot,
+        cookie: hot.cookie,
+        generation: hot.generation,
+        reserved: 0,
+    };
+    Record::Closed(Box::new(Closed { header, hot, cold }))
 }
 
 /// The inverse of what the programs write.

@@ -29,11 +29,17 @@ const AF_INET6: u16 = libc::AF_INET6 as u16;
 
 /// Loopback takes microseconds; a busy machine may take longer.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// An acknowledgement may be delayed, and its timer belong to a CPU that gets no time.
+const PATIENCE_WITH_KERNEL: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_micros(200);
 
 /// Looks again until it is so, or for long enough.
-pub(super) fn eventually(mut is_so: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+pub(super) fn eventually(is_so: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
+    within(PATIENCE, is_so)
+}
+
+fn within(patience: Duration, mut is_so: impl FnMut() -> io::Result<bool>) -> io::Result<()> {
+    let deadline = Instant::now() + patience;
     while !is_so()? && Instant::now() < deadline {
         thread::sleep(PAUSE);
     }
@@ -110,8 +116,28 @@ impl Truth {
         (self.state, self.cause, self.error) = (state, cause, error as u16);
     }
 
+    /// Waits until the kernel says that the end has come to this state, where it is soon.
+    pub(super) fn comes_to(
+        &mut self,
+        stream: &TcpStream,
+        state: u8,
+        cause: u8,
+        error: libc::c_int,
+    ) -> Result<(), SelfCheckError> {
+        let mut last = None;
+        within(PATIENCE_WITH_KERNEL, || {
+            last = Some(option::tcp_info(stream.as_fd())?.state);
+            Ok(last == Some(state))
+        })?;
+        if last != Some(state) {
+            return Err(SelfCheckError::Unread { end: self.name });
+        }
+        self.is_now(state, cause, error);
+        Ok(())
+    }
+
     /// Compares what the hooks have written.
-    pub(super) fn check_entry(&self, tracer: &Tracer) -> Result<Entry, SelfCheckError> {
+    pub(super) fn check_entry(&self, tracer: &mut Tracer) -> Result<Entry, SelfCheckError> {
         let entry = self.entry(tracer)?;
         self.check_place(tracer, &entry)?;
         let (hot, cold) = (entry.hot, entry.cold);
@@ -147,7 +173,7 @@ impl Truth {
 
     /// Compares what there is to an MPTCP socket: its peer comes with the first subflow, and what
     /// it counts are messages.
-    pub(super) fn check_multipath(&self, tracer: &Tracer) -> Result<Entry, SelfCheckError> {
+    pub(super) fn check_multipath(&self, tracer: &mut Tracer) -> Result<Entry, SelfCheckError> {
         let has_peer = |entry: Entry| entry.cold.peer_port != 0;
         eventually(|| Ok(tracer.table().find(self.cookie).is_some_and(has_peer)))?;
         let entry = self.entry(tracer)?;
@@ -156,7 +182,7 @@ impl Truth {
     }
 
     /// Takes the entry out of the table once it has the state that it should have.
-    pub(super) fn forget(&self, tracer: &Tracer) -> Result<(), SelfCheckError> {
+    pub(super) fn forget(&self, tracer: &mut Tracer) -> Result<(), SelfCheckError> {
         let entry = self.entry(tracer)?;
         // Nobody else takes it out before the registry is there.
         let _ = tracer
@@ -166,10 +192,16 @@ impl Truth {
     }
 
     /// The entry, once it has the state that it should have.
-    pub(super) fn entry(&self, tracer: &Tracer) -> Result<Entry, SelfCheckError> {
-        let find = || tracer.table().find(self.cookie);
-        eventually(|| Ok(find().is_some_and(|entry| entry.hot.state == self.state)))?;
-        find().ok_or(SelfCheckError::Absent { end: self.name })
+    pub(super) fn entry(&self, tracer: &mut Tracer) -> Result<Entry, SelfCheckError> {
+        let mut found = None;
+        eventually(|| {
+            // The rest of the host goes on meanwhile, and would fill the table with what has ended.
+            tracer.keep_ended();
+            found = tracer.table().find(self.cookie);
+            // A call that has returned has made its entry or never does.
+            Ok(found.is_none_or(|entry| entry.hot.state == self.state))
+        })?;
+        found.ok_or(SelfCheckError::Absent { end: self.name })
     }
 
     pub(super) fn same<T: PartialEq + ToString>(

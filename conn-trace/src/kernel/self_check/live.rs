@@ -125,7 +125,7 @@ impl Truth {
         Ok(())
     }
 
-    fn request(&self, tracer: &Tracer) -> Result<Request, SelfCheckError> {
+    fn request(&self, tracer: &mut Tracer) -> Result<Request, SelfCheckError> {
         let entry = self.entry(tracer)?;
         Ok(Request {
             cookie: self.cookie,

@@ -9,7 +9,8 @@ use std::{
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub(super) struct TcpInfo {
-    bytes: [u8; 8],
+    pub(super) state: u8,
+    bytes: [u8; 7],
     rto: u32,
     ato: u32,
     pub(super) snd_mss: u32,
