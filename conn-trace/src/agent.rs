@@ -92,6 +92,7 @@ fn start(args: &AgentArgs, port: u16) -> Result<Registry> {
         Settings {
             cgroups: cgroups.ok(),
             closed_history: usize::try_from(args.closed_history)?,
+            closed_history_age: args.closed_history_age,
             max_connections: args.max_connections,
             own: Own {
                 pid: passed.host_pid,

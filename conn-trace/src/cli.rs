@@ -1,8 +1,9 @@
 //! The command line. Every flag is also an environment variable `CONN_TRACE_*`.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::SignedDuration;
 use serde::Serialize;
 
 use crate::kernel::hooks::Variant;
@@ -15,6 +16,7 @@ const URL: &str = "http://127.0.0.1:8322";
 const MAX_CONNECTIONS: &str = "65536";
 /// As NATS's `max_closed_clients`.
 const CLOSED_HISTORY: &str = "10000";
+const CLOSED_HISTORY_AGE: &str = "24h";
 /// 2^23 slots take 1.6 GiB.
 const MOST_CONNECTIONS: i64 = 1 << 22;
 /// About half a KiB each.
@@ -56,6 +58,11 @@ pub struct AgentArgs {
     #[arg(long, env = "CONN_TRACE_CLOSED_HISTORY", default_value = CLOSED_HISTORY, value_name = "N",
           value_parser = clap::value_parser!(u64).range(0..=MOST_HISTORY))]
     pub closed_history: u64,
+
+    /// How long to remember them: 90s, 15m, 24h
+    #[arg(long, env = "CONN_TRACE_CLOSED_HISTORY_AGE", default_value = CLOSED_HISTORY_AGE,
+          value_name = "DURATION", value_parser = age)]
+    pub closed_history_age: Duration,
 
     /// Let web pages of any origin read the JSON endpoints
     #[arg(long, env = "CONN_TRACE_CORS", default_value_t = true, value_name = "BOOL",
@@ -246,6 +253,15 @@ pub enum LogFormat {
     Json,
 }
 
+/// A time above 0.
+fn age(text: &str) -> Result<Duration, String> {
+    let age: SignedDuration = text.parse().map_err(|error| format!("{error}"))?;
+    Duration::try_from(age)
+        .ok()
+        .filter(|age| !age.is_zero())
+        .ok_or_else(|| "not above 0".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -278,6 +294,10 @@ mod tests {
             ("--max-connections", "0"),
             ("--max-connections", "5000000"),
             ("--closed-history", "-1"),
+            ("--closed-history-age", "-1h"),
+            ("--closed-history-age", "0s"),
+            ("--closed-history-age", "90"),
+            ("--closed-history-age", "soon"),
             ("--log-format", "xml"),
             ("--hooks", "kprobe"),
         ] {

@@ -66,6 +66,8 @@ pub struct Settings {
     pub cgroups: Option<Cgroups>,
     /// Closed connections remembered.
     pub closed_history: usize,
+    /// For how long.
+    pub closed_history_age: Duration,
     /// Connections that the table takes.
     pub max_connections: u32,
     /// Which sockets are the agent's own.

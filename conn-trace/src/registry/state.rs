@@ -68,6 +68,7 @@ impl State {
         let Settings {
             cgroups,
             closed_history,
+            closed_history_age,
             max_connections,
             own,
         } = settings;
@@ -85,7 +86,7 @@ impl State {
             tracer,
             max_connections,
             live: LiveSet::default(),
-            history: History::new(closed_history),
+            history: History::new(closed_history, closed_history_age),
             events: Events::new(),
             started: Timestamp::now(),
             ended: Counters::default(),
@@ -226,6 +227,7 @@ impl State {
         );
         self.ended = self.ended + connection.counters;
         self.history.push(connection);
+        self.history.age(moment.boot_ns);
     }
 
     /// Looks at the loss counters; lost records are made up for from the table.

@@ -45,6 +45,8 @@ impl State {
     /// The agent's own figures.
     pub(super) fn status(&mut self) -> Result<Status, LoadError> {
         self.catch_up()?;
+        let now_ns = self.tracer.now()?.boot_ns;
+        self.history.age(now_ns);
         let stats = self.tracer.table().stats();
         let total = stats.opened + stats.adopted;
         Ok(Status {

@@ -127,6 +127,7 @@ impl State {
     ) -> Result<(), LoadError> {
         // After the look at the table: what has left it since is in the history.
         self.catch_up()?;
+        self.history.age(moment.boot_ns);
         let only = visitor.only();
         let mut closed: Vec<_> = self
             .history
