@@ -24,13 +24,12 @@ mod fields;
 mod lifecycle;
 mod messages;
 mod mptcp;
-mod nested;
 mod open;
-mod preempted;
 mod sample;
 mod sock;
 mod state;
 mod table;
+mod turns;
 
 #[cfg(not(test))]
 #[panic_handler]

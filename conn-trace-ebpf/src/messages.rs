@@ -8,7 +8,7 @@
 //!   of `tcp_sendpage` (net/ipv4/tcp.c).
 //!
 //! Each has several programs where the kernel may take the CPU from a task inside of one: then
-//! another task finds that one busy, and the next acts in its place (`preempted.rs`).
+//! another task finds that one busy, and the next acts in its place (`turns.rs`).
 //!
 //! A call that only peeked or read the error queue moved nothing.
 
@@ -29,10 +29,10 @@ use crate::{
     bytes::{Both, Received, Sent},
     mptcp,
     open::{adopt, write_owner},
-    preempted::{Call, Order, is_due},
     sock::{Socket, Tcp},
     state::{CLOSE, ESTABLISHED, LISTEN, SYN_RECV, SYN_SENT, end_of_handshake, syn_of},
     table::{Claim, Slot, count, find},
+    turns::{Kind, Order, is_message_due},
 };
 
 const MSG_PEEK: u32 = 0x2;
@@ -179,7 +179,7 @@ fn mptcp_recvmsg_of_4_returned_nested(ctx: FExitContext) -> i32 {
 
 #[inline(always)]
 fn on_sent(ctx: &impl EbpfContext, order: Order, sk: *const u8, moved: i32) -> i32 {
-    if is_due(Call::Send, order) && moved > 0 {
+    if is_message_due(Kind::Send, order) && moved > 0 {
         if let Some((tcp, slot)) = connection(sk) {
             sent(tcp, slot);
             used(ctx, slot);
@@ -193,7 +193,7 @@ fn on_sent(ctx: &impl EbpfContext, order: Order, sk: *const u8, moved: i32) -> i
 
 #[inline(always)]
 fn on_received(ctx: &impl EbpfContext, order: Order, sk: *const u8, moved: i32, flags: u32) -> i32 {
-    if is_due(Call::Receive, order) && moved > 0 && flags & (MSG_PEEK | MSG_ERRQUEUE) == 0 {
+    if is_message_due(Kind::Receive, order) && moved > 0 && flags & (MSG_PEEK | MSG_ERRQUEUE) == 0 {
         if let Some((tcp, slot)) = connection(sk) {
             received(tcp, slot);
             used(ctx, slot);

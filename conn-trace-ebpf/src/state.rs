@@ -20,10 +20,10 @@ use conn_trace_common::{
 use crate::{
     bytes::{Both, Received, Sent, has_fin, sent_once},
     lifecycle, mptcp,
-    nested::{self, Hook, has_passed, passed},
     open::{accepted, adopt, boot_ns, connecting, set_bases},
     sock::{Mptcp, Socket, Task, Tcp},
     table::{Claim, Slot, count, find},
+    turns::{Kind, Order, is_socket_due},
 };
 
 // include/net/tcp_states.h
@@ -65,62 +65,42 @@ pub(crate) fn is_fin_unacked(state: u8) -> bool {
     matches!(state, FIN_WAIT1 | CLOSING | LAST_ACK)
 }
 
-#[btf_tracepoint(function = "inet_sock_set_state")]
-fn state_changed(ctx: BtfTracePointContext) -> i32 {
-    run(&ctx, true)
+macro_rules! inet_sock_set_state {
+    ($($name:ident, $order:ident;)*) => {
+        $(
+            #[btf_tracepoint(function = "inet_sock_set_state")]
+            fn $name(ctx: BtfTracePointContext) -> i32 {
+                changed(&ctx, Order::$order)
+            }
+        )*
+    };
 }
 
-/// Does what [`state_changed`] could not; attached after it.
-#[btf_tracepoint(function = "inet_sock_set_state")]
-fn state_changed_nested(ctx: BtfTracePointContext) -> i32 {
-    run(&ctx, false)
+inet_sock_set_state! {
+    state_changed, First;
+    state_changed_second, Second;
+    state_changed_third, Third;
+    state_changed_fourth, Fourth;
+    state_changed_fifth, Fifth;
+    state_changed_nested, Last;
 }
 
 #[inline(always)]
-fn run(ctx: &BtfTracePointContext, is_first: bool) -> i32 {
+fn changed(ctx: &BtfTracePointContext, order: Order) -> i32 {
     let sk: *const u8 = ctx.arg(0);
     let old: u32 = ctx.arg(1);
     let new: u32 = ctx.arg(2);
     let (old, new) = (old as u8, new as u8);
-    if new != LISTEN && old != new {
-        // TCP's listeners come and go, and their children begin in SYN_RECV with no addresses yet.
-        if old != LISTEN
-            && let Some(tcp) = Tcp::from_argument(sk)
-        {
-            return once(tcp, new, is_first, || on_state(ctx, tcp, old, new));
-        }
-        if let Some(socket) = Mptcp::from_argument(sk) {
-            return once(socket, new, is_first, || {
-                mptcp::on_state(ctx, socket, old, new);
-            });
-        }
-    }
-    if is_first {
-        passed(Hook::State, nested::OF_NO_INTEREST);
-    } else if !has_passed(Hook::State, nested::OF_NO_INTEREST) {
-        count(stats::NESTED_RUNS);
-    }
-    0
-}
-
-/// Acts in the first program, or else in the second.
-#[inline(always)]
-fn once(socket: impl Socket, new: u8, is_first: bool, act: impl FnOnce()) -> i32 {
-    // A number that a socket has not twice in a row, and never 0.
-    let event = |cookie: u64| cookie << 8 | u64::from(new);
-    if is_first {
-        act();
-        passed(Hook::State, event(socket.made_cookie()));
+    if !is_socket_due(ctx, Kind::State(new), order) || new == LISTEN || old == new {
         return 0;
     }
-    let cookie = socket.made_cookie();
-    if has_passed(Hook::State, event(cookie)) {
-        return 0;
-    }
-    // The first may have run all the same, with another pair between it and this.
-    if cookie == 0 || find(cookie).is_none_or(|slot| slot.state() != new) {
-        count(stats::NESTED_RUNS);
-        act();
+    // TCP's listeners come and go, and their children begin in SYN_RECV with no addresses yet.
+    if old != LISTEN
+        && let Some(tcp) = Tcp::from_argument(sk)
+    {
+        on_state(ctx, tcp, old, new);
+    } else if let Some(socket) = Mptcp::from_argument(sk) {
+        mptcp::on_state(ctx, socket, old, new);
     }
     0
 }
@@ -344,38 +324,35 @@ fn latch_read(tcp: Tcp, slot: Slot) {
     }
 }
 
+macro_rules! tcp_destroy_sock {
+    ($($name:ident, $order:ident;)*) => {
+        $(
+            #[btf_tracepoint(function = "tcp_destroy_sock")]
+            fn $name(ctx: BtfTracePointContext) -> i32 {
+                destroyed(&ctx, Order::$order)
+            }
+        )*
+    };
+}
+
+tcp_destroy_sock! {
+    socket_destroyed, First;
+    socket_destroyed_second, Second;
+    socket_destroyed_third, Third;
+    socket_destroyed_fourth, Fourth;
+    socket_destroyed_fifth, Fifth;
+    socket_destroyed_nested, Last;
+}
+
 /// The end of the socket. Data may have been read after CLOSE (a reset leaves the receive queue).
-#[btf_tracepoint(function = "tcp_destroy_sock")]
-fn socket_destroyed(ctx: BtfTracePointContext) -> i32 {
-    let tcp = Tcp::from_argument(ctx.arg(0));
-    if let Some(tcp) = tcp {
-        on_destroy(tcp);
-    }
-    passed(Hook::Destroy, end(tcp));
-    0
-}
-
-/// Does what [`socket_destroyed`] could not; attached after it.
-#[btf_tracepoint(function = "tcp_destroy_sock")]
-fn socket_destroyed_nested(ctx: BtfTracePointContext) -> i32 {
-    let tcp = Tcp::from_argument(ctx.arg(0));
-    if has_passed(Hook::Destroy, end(tcp)) {
-        return 0;
-    }
-    count(stats::NESTED_RUNS);
-    if let Some(tcp) = tcp {
-        on_destroy(tcp);
-    }
-    0
-}
-
-/// The end of a socket as a number, which is never 0.
 #[inline(always)]
-fn end(tcp: Option<Tcp>) -> u64 {
-    match tcp.map_or(0, Tcp::made_cookie) {
-        0 => nested::OF_NO_INTEREST,
-        cookie => cookie,
+fn destroyed(ctx: &BtfTracePointContext, order: Order) -> i32 {
+    if is_socket_due(ctx, Kind::Destroy, order)
+        && let Some(tcp) = Tcp::from_argument(ctx.arg(0))
+    {
+        on_destroy(tcp);
     }
+    0
 }
 
 /// A socket without a cookie never carried a connection.

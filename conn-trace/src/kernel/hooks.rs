@@ -25,6 +25,17 @@ enum Point {
     Exit(&'static str),
 }
 
+/// Who may be held up in the programs of a hook on a CPU while somebody else gets there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HeldUp {
+    /// Nobody.
+    Nobody,
+    /// A task that a softirq interrupts.
+    One,
+    /// Tasks that were preempted.
+    Several,
+}
+
 /// A program of the object, and where it runs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hook {
@@ -40,8 +51,20 @@ pub(super) struct Hook {
 /// The hooks of connection life. Ends first: an end may be missed only of a connection whose
 /// opening was missed too.
 pub(super) const LIFE: [Hook; 2] = [
-    tracepoint("socket_destroyed", "tcp_destroy_sock").with(&["socket_destroyed_nested"]),
-    tracepoint("state_changed", "inet_sock_set_state").with(&["state_changed_nested"]),
+    tracepoint("socket_destroyed", "tcp_destroy_sock").with(&[
+        "socket_destroyed_second",
+        "socket_destroyed_third",
+        "socket_destroyed_fourth",
+        "socket_destroyed_fifth",
+        "socket_destroyed_nested",
+    ]),
+    tracepoint("state_changed", "inet_sock_set_state").with(&[
+        "state_changed_second",
+        "state_changed_third",
+        "state_changed_fourth",
+        "state_changed_fifth",
+        "state_changed_nested",
+    ]),
 ];
 
 const SENT: Hook = tracepoint("message_sent", "sock_send_length").with(&[
@@ -229,11 +252,16 @@ fn mptcp(btf: &Btf<'_>) -> Vec<Hook> {
 }
 
 impl Hook {
-    /// The one program, or all in the order in which to attach them so that they run in theirs.
+    /// The programs that it takes, in the order in which to attach them so that they run in theirs.
     /// Tracepoints run the programs in the order of their attachment, the returns of functions in
     /// the opposite one (`hlist_add_head` in kernel/bpf/trampoline.c).
-    pub(super) fn programs(&self, with_others: bool) -> Vec<Self> {
-        let others = if with_others { self.others } else { &[] };
+    pub(super) fn programs(&self, held_up: HeldUp) -> Vec<Self> {
+        let others = match held_up {
+            HeldUp::Nobody => &[],
+            // Only the last acts in place of the one before without leaving a mark.
+            HeldUp::One => &self.others[self.others.len().saturating_sub(1)..],
+            HeldUp::Several => self.others,
+        };
         let first = std::iter::once(*self);
         let others = others.iter().map(|&program| Self { program, ..*self });
         let mut programs: Vec<_> = first.chain(others).collect();

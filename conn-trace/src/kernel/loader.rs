@@ -21,7 +21,7 @@ use super::{
     clock::{Clocks, Moment, RateError, boot_now_ns},
     degradation::Degradation,
     existing,
-    hooks::{Hook, LIFE, Variant},
+    hooks::{HeldUp, Hook, LIFE, Variant},
     misses,
     offsets::{Offsets, OffsetsError},
     preemption,
@@ -117,8 +117,8 @@ pub struct Tracer {
     clocks: Clocks,
     degradations: Vec<Degradation>,
     wanted: Option<Variant>,
-    /// Whether each message hook has programs for preempted tasks.
-    marks_messages: bool,
+    /// Who is held up in message hooks.
+    held_up: HeldUp,
     messages: Option<(Variant, Vec<Hook>)>,
     kernel_memory_bytes: u64,
     counting_since_ns: Option<u64>,
@@ -151,8 +151,12 @@ impl Tracer {
             .variant
             .map_or(Variant::ALL.to_vec(), |one| vec![one]);
         let likely = variants.into_iter().find(|it| it.hooks(&btf).is_ok());
-        let marks_messages = likely.is_some_and(preemption::reaches);
-        let marks = u32::from(marks_messages);
+        let held_up = if likely.is_some_and(preemption::reaches) {
+            HeldUp::Several
+        } else {
+            HeldUp::Nobody
+        };
+        let marks = u32::from(held_up == HeldUp::Several);
         let mut loader = EbpfLoader::new();
         loader
             .btf(Some(&library_types))
@@ -190,7 +194,7 @@ impl Tracer {
                 .map(Degradation::FieldMissing)
                 .collect(),
             wanted: options.variant,
-            marks_messages,
+            held_up,
             messages: None,
             kernel_memory_bytes: memory(slots, ring_bytes),
             counting_since_ns: None,
@@ -208,7 +212,12 @@ impl Tracer {
     pub fn attach(&mut self) -> Result<(), LoadError> {
         let kernel_types = std::fs::read(KERNEL_BTF).map_err(LoadError::NoBtf)?;
         let types = AyaBtf::parse(&kernel_types, aya::Endianness::default())?;
-        let life = LIFE.map(|hook| hook.programs(true)).concat();
+        let held_up = if preemption::reaches(Variant::TpBtf) {
+            HeldUp::Several
+        } else {
+            HeldUp::One
+        };
+        let life = LIFE.map(|hook| hook.programs(held_up)).concat();
         for hook in &life {
             self.load_hook(hook, &types)?;
         }
@@ -255,7 +264,7 @@ impl Tracer {
     fn attach_variant(&mut self, hooks: Vec<Hook>, types: &AyaBtf) -> Result<Vec<Hook>, LoadError> {
         let mut attached = Vec::new();
         for hook in hooks {
-            let programs = hook.programs(self.marks_messages);
+            let programs = hook.programs(self.held_up);
             let tried = programs.iter().try_for_each(|program| {
                 self.load_hook(program, types)?;
                 self.attach_hook(program)
@@ -291,7 +300,7 @@ impl Tracer {
     }
 
     fn undo(&mut self, hook: &Hook) -> Result<(), LoadError> {
-        for program in hook.programs(self.marks_messages) {
+        for program in hook.programs(self.held_up) {
             let name = program.program;
             program
                 .undo(self.raw_program(name)?)

@@ -1,4 +1,4 @@
-//! Whether the kernel can take the CPU from a task inside of a message hook.
+//! Whether the kernel can take the CPU from a task inside of a hook.
 
 use std::fs;
 

@@ -27,6 +27,9 @@ pub(super) const CLOSE: u8 = 7;
 pub(super) const CLOSE_WAIT: u8 = 8;
 const AF_INET6: u16 = libc::AF_INET6 as u16;
 
+/// How the error calls the state in the table.
+pub(super) const STATE: &str = "state";
+
 /// Loopback takes microseconds; a busy machine may take longer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// An acknowledgement may be delayed, and its timer belong to a CPU that gets no time.
@@ -168,7 +171,7 @@ impl Truth {
         }
         self.same("user id", &cold.uid, &self.uid)?;
         self.same("interface", &cold.bound_interface, &self.interface)?;
-        self.same("state", &hot.state, &self.state)
+        self.same(STATE, &hot.state, &self.state)
     }
 
     /// Compares what there is to an MPTCP socket: its peer comes with the first subflow, and what
