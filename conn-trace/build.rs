@@ -23,7 +23,9 @@ fn main() {
         );
     }
     let out = PathBuf::from(variable("OUT_DIR"));
-    let built = build(workspace, &out.join("ebpf"));
+    // target/<profile>/build/<package>/out: all profiles have the same objects.
+    let target = out.ancestors().nth(4).expect("a directory of cargo's");
+    let built = build(workspace, &target.join("ebpf"));
     for name in OBJECTS {
         let object = built.join(name);
         fs::copy(&object, out.join(format!("{name}.bpf.o")))

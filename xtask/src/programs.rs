@@ -1,4 +1,4 @@
-//! Everything that the tests consist of, built for release.
+//! Everything that the tests consist of.
 
 use std::path::PathBuf;
 
@@ -12,6 +12,9 @@ use crate::{
 
 /// The directory of `conn-trace-tests`: its tests load eBPF programs and so run as root.
 const END_TO_END: &str = "tests";
+
+/// The tests are built by a profile of their own, the agent by that of releases.
+pub(crate) const PROFILE: [&str; 2] = ["--profile", "tests"];
 
 /// What the tests consist of.
 pub(crate) struct Programs {
@@ -27,14 +30,8 @@ impl Programs {
     pub(crate) fn build(workspace: &Workspace) -> Result<Self> {
         process::step("building the tests");
         let mut cargo = workspace.cargo("build")?;
-        cargo.args([
-            "--release",
-            "--locked",
-            "--workspace",
-            "--exclude",
-            EBPF_PACKAGE,
-            "--tests",
-        ]);
+        cargo.args(PROFILE);
+        cargo.args(["--locked", "--workspace", "--exclude", EBPF_PACKAGE, "--tests"]);
         let (end_to_end, others): (Vec<_>, Vec<_>) = artifacts::build(&mut cargo)?
             .into_iter()
             .partition(|executable| executable.package_dir == workspace.root.join(END_TO_END));

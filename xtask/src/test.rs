@@ -14,7 +14,7 @@ use crate::{
     fuzz,
     libtest::Tally,
     process,
-    programs::Programs,
+    programs::{self, Programs},
     setup::{self, Need, python},
     stream, vm,
     workspace::{EBPF_PACKAGE, Workspace},
@@ -103,13 +103,8 @@ fn run_all(workspace: &Workspace, options: &Options, tally: &mut Tally) -> Resul
 
     process::step("doc tests");
     let mut doc = workspace.cargo("test")?;
-    doc.args([
-        "--release",
-        "--locked",
-        "--workspace",
-        "--exclude",
-        EBPF_PACKAGE,
-    ]);
+    doc.args(programs::PROFILE);
+    doc.args(["--locked", "--workspace", "--exclude", EBPF_PACKAGE]);
     doc.args(["--doc", "--no-fail-fast", "--"]);
     count(doc, options, tally)?;
 
