@@ -1,7 +1,7 @@
 //! Messages of single connections, told while they are moved.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
 };
@@ -10,7 +10,7 @@ use conn_trace_tests::{
     agent::{Agent, program},
     events::{Message, Reader, Told},
     pair::{Pair, Two},
-    protocol::{Command as Do, Counts, ReceiveWay},
+    protocol::{Command as Do, Counts, ReceiveWay, Way},
     slowness::fewer,
     wait::{eventually, eventually_equal},
 };
@@ -175,6 +175,31 @@ fn short_connections_are_told_whole() {
         sum.plus(moved.counts())
     });
     assert_eq!(told, all);
+}
+
+#[test]
+fn messages_that_threads_send_at_the_same_time_have_a_number_each() {
+    let agent = Agent::start();
+    let mut two = Two::start();
+    let pair = two.open();
+    let cid = agent.open(&pair.client).cid;
+    let mut reader = Reader::open_messages(&agent, &format!("cid={cid}"));
+    two.client
+        .send_by(&pair.client, 100_000, Way::Threads { count: 8 });
+    two.server.receive(&pair.server, 100_000, 1000);
+    let sent = two.client.report(&pair.client);
+    let mut numbers = BTreeSet::new();
+    let mut bytes = 0;
+    for _ in 0..sent.out_calls {
+        let Told::Message(message) = reader.next_told() else {
+            panic!("no message");
+        };
+        assert_eq!(message.direction, "out");
+        bytes += message.bytes;
+        numbers.insert(message.number);
+    }
+    assert_eq!(bytes, sent.out_bytes);
+    assert_eq!(numbers, BTreeSet::from_iter(1..=sent.out_calls));
 }
 
 #[test]
