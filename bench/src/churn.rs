@@ -28,7 +28,7 @@ pub(crate) const VARIANTS: [Variant; 3] = [Variant::None, Variant::NoneAgain, Va
 /// all of them.
 pub(crate) fn measure(variant: Variant, cpu: usize) -> Result<f64> {
     // The table takes any number of connections one after the other.
-    match variant.attach(0)? {
+    match variant.attach(0, &[])? {
         Attached::ConnTrace(mut tracer) => {
             let drain = || _ = tracer.drain(drop);
             let ns = on_cpu_while(cpu, run, drain)?;

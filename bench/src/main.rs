@@ -13,6 +13,7 @@ mod report;
 mod rounds;
 mod stats;
 mod thread;
+mod traced;
 mod variant;
 
 use std::process::ExitCode;

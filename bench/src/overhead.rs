@@ -78,6 +78,8 @@ pub(crate) fn main(options: &Options) -> Result<()> {
         Variant::NoneAgain,
         Variant::Floor,
         Variant::ConnTrace,
+        Variant::TracedOther,
+        Variant::TracedOwn,
     ];
     variants.extend(bpftrace.as_ref().map(|_| Variant::Bpftrace));
     let mut rounds = Rounds {

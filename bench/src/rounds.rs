@@ -5,7 +5,13 @@ use std::io::{self, IsTerminal as _, Write as _};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::{
-    churn, load::Load, machine, random::Random, report::Series, thread::on_cpu, variant::Variant,
+    churn,
+    load::Load,
+    machine,
+    random::Random,
+    report::Series,
+    thread::{on_cpu, on_cpu_while},
+    variant::{Attached, Variant},
 };
 
 /// How the rounds are made, the same for every load.
@@ -36,12 +42,16 @@ impl Rounds {
         let cpu = self.cpu;
         let mut counted = 0;
         self.run(&mut series, variants, |variant| {
-            let attached = variant.attach(pairs)?;
-            let ns = on_cpu(cpu, || load.run())?;
+            let mut attached = variant.attach(pairs, load.ends())?;
+            let ns = match &mut attached {
+                Attached::Traced(traced) => on_cpu_while(cpu, || load.run(), || traced.read())?,
+                _without_reader => on_cpu(cpu, || load.run())?,
+            };
             counted += attached.finish(&load)?;
             Ok(ns)
         })?;
-        let made = load.all_events() * u64::from(self.count);
+        let counting = variants.iter().filter(|variant| variant.counts()).count() as u64;
+        let made = load.all_events() * u64::from(self.count) * counting;
         ensure!(
             counted == made,
             "conn-trace has counted {counted} of {made} events"

@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::{
     bpftrace::Bpftrace,
     load::{Ends, Load},
+    traced::Traced,
 };
 
 /// The agent's own default, so that its table is as large as with users.
@@ -34,6 +35,10 @@ pub(crate) enum Variant {
     Floor,
     /// conn-trace's programs.
     ConnTrace,
+    /// The same, while somebody reads the messages of another connection.
+    TracedOther,
+    /// The same, while somebody reads the messages of the load's own connections.
+    TracedOwn,
     /// A bpftrace script that keeps the same counters.
     Bpftrace,
 }
@@ -45,6 +50,8 @@ impl fmt::Display for Variant {
             Self::NoneAgain => "none again",
             Self::Floor => "floor",
             Self::ConnTrace => "conn-trace",
+            Self::TracedOther => "traced else",
+            Self::TracedOwn => "traced",
             Self::Bpftrace => "bpftrace",
         })
     }
@@ -55,16 +62,24 @@ pub(crate) enum Attached {
     Nothing,
     Floor(#[expect(dead_code, reason = "held until it is dropped")] Floor),
     ConnTrace(Box<Tracer>),
+    Traced(Traced),
     Bpftrace(Bpftrace),
 }
 
 impl Variant {
+    /// Whether its counters are compared with the load, event by event.
+    pub(crate) fn counts(self) -> bool {
+        matches!(self, Self::ConnTrace | Self::TracedOther | Self::TracedOwn)
+    }
+
     /// Puts it on the hooks.
-    pub(crate) fn attach(self, pairs: usize) -> Result<Attached> {
+    pub(crate) fn attach(self, pairs: usize, load: &[Ends]) -> Result<Attached> {
         Ok(match self {
             Self::None | Self::NoneAgain => Attached::Nothing,
             Self::Floor => Attached::Floor(Floor::attach()?),
             Self::ConnTrace => Attached::ConnTrace(Box::new(conn_trace()?)),
+            Self::TracedOther => Attached::Traced(Traced::other()?),
+            Self::TracedOwn => Attached::Traced(Traced::own(load)?),
             // Its maps have to hold other programs' sockets too.
             Self::Bpftrace => Attached::Bpftrace(Bpftrace::attach(2 * pairs)?),
         })
@@ -81,6 +96,7 @@ impl Attached {
             Self::ConnTrace(tracer) => {
                 counted_all(tracer.table(), load).context("conn-trace has miscounted")
             }
+            Self::Traced(traced) => traced.finish(load),
             Self::Bpftrace(running) => {
                 let counted = running.finish()?;
                 let (messages, bytes) = (load.all_events(), load.all_bytes());
@@ -107,7 +123,7 @@ pub(crate) fn conn_trace() -> Result<Tracer> {
 }
 
 /// Compares the counters of both ends of every connection with what was done; gives their sum.
-fn counted_all(table: &Table, load: &Load) -> Result<u64> {
+pub(crate) fn counted_all(table: &Table, load: &Load) -> Result<u64> {
     let mut events = 0;
     let mut entries = HashMap::new();
     table.scan(
@@ -141,7 +157,7 @@ fn counted_all(table: &Table, load: &Load) -> Result<u64> {
 }
 
 /// Local and peer address; the load uses IPv4 alone.
-fn addresses(entry: &Entry) -> (SocketAddr, SocketAddr) {
+pub(crate) fn addresses(entry: &Entry) -> (SocketAddr, SocketAddr) {
     let address = |bytes: &[u8; 16], port| {
         let [a, b, c, d, ..] = *bytes;
         SocketAddr::new(IpAddr::V4(Ipv4Addr::new(a, b, c, d)), port)

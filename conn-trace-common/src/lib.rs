@@ -7,6 +7,7 @@
 
 pub mod fields;
 pub mod lifecycle;
+pub mod message;
 pub mod sample;
 pub mod stats;
 pub mod table;

@@ -1,4 +1,4 @@
-//! Counters that the programs keep about the table and the ring, in one memory-mapped array.
+//! Counters that the programs keep about the table and the rings, in one memory-mapped array.
 
 /// Connections seen opening and taken into the table.
 pub const OPENED: u32 = 0;
@@ -22,6 +22,10 @@ pub const RING_LOST_CLOSED: u32 = 8;
 pub const NESTED_RUNS: u32 = 9;
 /// Messages on connections that had ended before they could be entered.
 pub const MESSAGES_AFTER_END: u32 = 10;
+/// Messages of traced connections that found no room in the ring for them.
+pub const RING_LOST_MESSAGES: u32 = 11;
+/// No counter: written by the agent. Not 0 while new connections are traced from the beginning.
+pub const TRACE_NEW: u32 = 12;
 
 /// Number of counters.
 pub const COUNT: u32 = 16;

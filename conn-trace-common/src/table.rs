@@ -101,12 +101,14 @@ pub struct HotEntry {
     pub flags: u8,
     /// `OWNER_*`.
     pub owner: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// Not 0: a record is asked for of each message. Written by the agent, and when a slot is claimed.
+    pub traced: u8,
 }
 
 /// Byte offset of the word that holds `state`, `flags`, `owner` in a [`HotEntry`].
 pub const HOT_STATE_WORD_OFFSET: usize = 60;
+/// Byte offset of `traced` in a [`HotEntry`].
+pub const HOT_TRACED_OFFSET: usize = 63;
 /// Bit position of `owner` in that word (little endian).
 pub const HOT_OWNER_SHIFT: u32 = 16;
 
@@ -204,3 +206,4 @@ pub struct ColdEntry {
 const _: () = assert!(size_of::<HotEntry>() == 64);
 const _: () = assert!(size_of::<ColdEntry>() == 128);
 const _: () = assert!(core::mem::offset_of!(HotEntry, state) == HOT_STATE_WORD_OFFSET);
+const _: () = assert!(core::mem::offset_of!(HotEntry, traced) == HOT_TRACED_OFFSET);

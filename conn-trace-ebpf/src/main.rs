@@ -29,6 +29,7 @@ mod sample;
 mod sock;
 mod state;
 mod table;
+mod trace;
 mod turns;
 
 #[cfg(not(test))]

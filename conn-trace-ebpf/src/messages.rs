@@ -32,6 +32,7 @@ use crate::{
     sock::{Socket, Tcp},
     state::{CLOSE, ESTABLISHED, LISTEN, SYN_RECV, SYN_SENT, end_of_handshake, syn_of},
     table::{Claim, Slot, count, find},
+    trace,
     turns::{Kind, Order, is_message_due},
 };
 
@@ -181,11 +182,13 @@ fn mptcp_recvmsg_of_4_returned_nested(ctx: FExitContext) -> i32 {
 fn on_sent(ctx: &impl EbpfContext, order: Order, sk: *const u8, moved: i32) -> i32 {
     if is_message_due(Kind::Send, order) && moved > 0 {
         if let Some((tcp, slot)) = connection(sk) {
-            sent(tcp, slot);
+            let number = sent(tcp, slot);
             used(ctx, slot);
+            trace::sent(slot, number, moved);
         } else if let Some(slot) = mptcp::connection(sk) {
-            slot.add_sent(moved as u64);
+            let number = slot.add_sent(moved as u64);
             used(ctx, slot);
+            trace::sent(slot, number, moved);
         }
     }
     0
@@ -195,11 +198,13 @@ fn on_sent(ctx: &impl EbpfContext, order: Order, sk: *const u8, moved: i32) -> i
 fn on_received(ctx: &impl EbpfContext, order: Order, sk: *const u8, moved: i32, flags: u32) -> i32 {
     if is_message_due(Kind::Receive, order) && moved > 0 && flags & (MSG_PEEK | MSG_ERRQUEUE) == 0 {
         if let Some((tcp, slot)) = connection(sk) {
-            received(tcp, slot);
+            let number = received(tcp, slot);
             used(ctx, slot);
+            trace::received(slot, number, moved, flags);
         } else if let Some(slot) = mptcp::connection(sk) {
-            slot.add_received(moved as u64);
+            let number = slot.add_received(moved as u64);
             used(ctx, slot);
+            trace::received(slot, number, moved, flags);
         }
     }
     0
@@ -242,8 +247,9 @@ fn connection(sk: *const u8) -> Option<(Tcp, Slot)> {
     None
 }
 
+/// Counts a message; gives its number if the connection is traced, as does `received`.
 #[inline(always)]
-fn sent(tcp: Tcp, slot: Slot) {
+fn sent(tcp: Tcp, slot: Slot) -> u64 {
     // Before the flags: what is written after the last look at them cannot count a FIN.
     let sent = Sent::of(&tcp.fields);
     let flags = slot.flags();
@@ -260,11 +266,11 @@ fn sent(tcp: Tcp, slot: Slot) {
         }
     }
     // SAFETY: takes the address only.
-    Slot::add(unsafe { &raw mut (*slot.hot).out_msgs }, 1);
+    slot.count_message(unsafe { &raw mut (*slot.hot).out_msgs })
 }
 
 #[inline(always)]
-fn received(tcp: Tcp, slot: Slot) {
+fn received(tcp: Tcp, slot: Slot) -> u64 {
     if slot.flags() & FLAG_BASED != 0 {
         let received = Received::of(&tcp.fields);
         // SAFETY: fields of the slot's entry.
@@ -274,7 +280,7 @@ fn received(tcp: Tcp, slot: Slot) {
         }
     }
     // SAFETY: takes the address only.
-    Slot::add(unsafe { &raw mut (*slot.hot).in_msgs }, 1);
+    slot.count_message(unsafe { &raw mut (*slot.hot).in_msgs })
 }
 
 /// Stores a count, unless another thread has come by with a later one.

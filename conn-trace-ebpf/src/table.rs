@@ -195,7 +195,7 @@ impl Slot {
         SOCKETS.get_ptr_mut(self.index)
     }
 
-    /// Zeroes everything but the cookie.
+    /// Zeroes everything but the cookie, and asks for messages if those of new connections are.
     #[inline(always)]
     unsafe fn clear(self) {
         let words = self.hot.cast::<u64>();
@@ -208,6 +208,13 @@ impl Slot {
             for word in 0..size_of::<ColdEntry>() / 8 {
                 // SAFETY: inside the cold entry of the same slot.
                 unsafe { write_volatile(words.add(word), 0) };
+            }
+        }
+        if let Some(traces) = STATS.get_ptr_mut(stats::TRACE_NEW) {
+            // SAFETY: an element of the array, and a field of the entry.
+            unsafe {
+                let is_traced = read_volatile(traces) != 0;
+                write_volatile(&raw mut (*self.hot).traced, is_traced.into());
             }
         }
     }
@@ -243,9 +250,21 @@ impl Slot {
         unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, value) };
     }
 
-    /// Counts a message sent, and its bytes.
+    /// Counts a message. Gives its number if the connection is traced, else 0.
     #[inline(always)]
-    pub(crate) fn add_sent(self, bytes: u64) {
+    pub(crate) fn count_message(self, counter: *mut u64) -> u64 {
+        // SAFETY: a field of the slot's entry.
+        if unsafe { read_volatile(&raw const (*self.hot).traced) } == 0 {
+            Self::add(counter, 1);
+            return 0;
+        }
+        // SAFETY: as in `add`, and AcqRel because the result is used.
+        unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::AcqRel }>(counter, 1) + 1 }
+    }
+
+    /// Counts a message sent, and its bytes. Gives what [`count_message`](Self::count_message) does.
+    #[inline(always)]
+    pub(crate) fn add_sent(self, bytes: u64) -> u64 {
         // SAFETY: takes the addresses only.
         let (total, count) = unsafe {
             (
@@ -254,17 +273,17 @@ impl Slot {
             )
         };
         Self::add(total, bytes);
-        Self::add(count, 1);
+        self.count_message(count)
     }
 
-    /// Counts a message received, and its bytes.
+    /// Counts a message received, and its bytes, likewise.
     #[inline(always)]
-    pub(crate) fn add_received(self, bytes: u64) {
+    pub(crate) fn add_received(self, bytes: u64) -> u64 {
         // SAFETY: takes the addresses only.
         let (total, count) =
             unsafe { (&raw mut (*self.hot).in_bytes, &raw mut (*self.hot).in_msgs) };
         Self::add(total, bytes);
-        Self::add(count, 1);
+        self.count_message(count)
     }
 
     /// Takes the right to write the owner, once.

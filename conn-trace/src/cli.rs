@@ -40,6 +40,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Ask a running agent for its connections
     Connz(Box<ConnzArgs>),
+    /// Follow what connections do: each opening, message and end, as it happens
+    Trace(Box<TraceArgs>),
 }
 
 /// Flags of `conn-trace agent`.
@@ -134,6 +136,22 @@ pub struct ConnzArgs {
     pub parameters: ConnzParameters,
 }
 
+/// Flags of `conn-trace trace`.
+#[derive(Args, Clone, Debug)]
+pub struct TraceArgs {
+    /// Where the agent answers
+    #[arg(long, env = "CONN_TRACE_URL", default_value = URL, value_name = "URL")]
+    pub url: String,
+
+    /// Form of the output, instead of text on a terminal and JSON elsewhere
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<TraceFormat>,
+
+    /// Which connections.
+    #[command(flatten)]
+    pub conditions: Conditions,
+}
+
 /// The parameters of `GET /connz`, under the names that they have there. The agent judges them.
 #[derive(Args, Clone, Debug, Serialize)]
 #[command(next_help_heading = "Which connections, as GET /connz")]
@@ -153,6 +171,25 @@ pub struct ConnzParameters {
     /// open, closed, any, or a TCP state such as CLOSE_WAIT
     #[arg(long, value_name = "STATE")]
     pub state: Option<String>,
+    /// Which connections.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub conditions: Conditions,
+    /// Ask for TCP's own figures, which JSON shows
+    #[arg(long)]
+    pub tcp: bool,
+    /// Ask for bytes and messages per second, over a second or the time since the last such page
+    #[arg(long)]
+    pub rates: bool,
+    /// Walk through all connections page by page: start, then the next_cursor of each page
+    #[arg(long, value_name = "CURSOR")]
+    pub cursor: Option<String>,
+}
+
+/// The parameters of `GET /connz` that say which connections are meant, likewise.
+#[derive(Args, Clone, Debug, Serialize)]
+#[command(next_help_heading = "Which connections, as GET /connz")]
+pub struct Conditions {
     /// The connection of this number
     #[arg(long, value_name = "CID")]
     pub cid: Option<String>,
@@ -193,15 +230,6 @@ pub struct ConnzParameters {
     #[arg(long = "self")]
     #[serde(rename = "self")]
     pub with_self: bool,
-    /// Ask for TCP's own figures, which JSON shows
-    #[arg(long)]
-    pub tcp: bool,
-    /// Ask for bytes and messages per second, over a second or the time since the last such page
-    #[arg(long)]
-    pub rates: bool,
-    /// Walk through all connections page by page: start, then the next_cursor of each page
-    #[arg(long, value_name = "CURSOR")]
-    pub cursor: Option<String>,
 }
 
 /// Form of the output of `conn-trace connz`.
@@ -215,6 +243,15 @@ pub enum OutputFormat {
     Ndjson,
     /// A table for programs.
     Csv,
+}
+
+/// Form of the output of `conn-trace trace`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TraceFormat {
+    /// A line for people.
+    Text,
+    /// One JSON object a line.
+    Ndjson,
 }
 
 /// Least severity to log.

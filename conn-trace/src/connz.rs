@@ -9,12 +9,11 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, anyhow, bail};
-use serde::Deserialize;
-use serde_json::Value;
+use anyhow::{Context as _, Result};
 
 use crate::{
     cli::{ConnzArgs, OutputFormat},
+    client::{Client, Parameters, is_broken_pipe, parameters},
     query::Format,
 };
 
@@ -23,12 +22,6 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Home, and clear to the end: what is there stays until the new page is drawn over it.
 const REDRAW: &str = "\x1b[H\x1b[J";
 const CLEAR: &str = "\x1b[2J";
-
-/// The body of a refusal.
-#[derive(Deserialize)]
-struct Refusal {
-    msg: String,
-}
 
 /// Prints the page that was asked for, once or again and again.
 ///
@@ -43,19 +36,13 @@ pub fn run(args: &ConnzArgs) -> Result<ExitCode> {
     }
 }
 
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<io::Error>()
-        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-}
-
 fn print(args: &ConnzArgs, out: &mut impl Write, is_terminal: bool) -> Result<()> {
     let format = args.format.unwrap_or(if is_terminal {
         OutputFormat::Table
     } else {
         OutputFormat::Json
     });
-    let mut query = query(args)?;
+    let mut query = parameters(&args.parameters)?;
     let form = match format {
         OutputFormat::Ndjson => Format::Ndjson,
         OutputFormat::Csv => Format::Csv,
@@ -88,65 +75,32 @@ fn print(args: &ConnzArgs, out: &mut impl Write, is_terminal: bool) -> Result<()
     }
 }
 
-/// The parameters that were given, under the names that the flags have in the API.
-fn query(args: &ConnzArgs) -> Result<Vec<(String, String)>> {
-    let Value::Object(parameters) = serde_json::to_value(&args.parameters)? else {
-        bail!("the parameters are no object");
-    };
-    Ok(parameters
-        .into_iter()
-        .filter_map(|(name, value)| match value {
-            Value::String(text) => Some((name, text)),
-            Value::Bool(true) => Some((name, "1".to_owned())),
-            _ => None,
-        })
-        .collect())
-}
-
-fn ask(url: &str, query: &[(String, String)]) -> Result<String> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .proxy(None)
-        .timeout_global(Some(TIMEOUT))
-        .build()
-        .into();
-    let address = format!("{}/connz", url.trim_end_matches('/'));
-    let mut answer = agent
-        .get(&address)
-        .query_pairs(query.iter().map(|(name, value)| (&**name, &**value)))
-        .call()
-        .with_context(|| format!("no answer from {address}: is the agent running?"))?;
-    let body = answer
+fn ask(url: &str, query: &Parameters) -> Result<String> {
+    let mut answer = Client::new(url, Some(TIMEOUT)).get("/connz", query)?;
+    answer
         .body_mut()
         .with_config()
         .limit(u64::MAX)
         .read_to_string()
-        .with_context(|| format!("the answer of {address} breaks off"))?;
-    if answer.status().is_success() {
-        return Ok(body);
-    }
-    Err(match serde_json::from_str::<Refusal>(&body) {
-        Ok(refusal) => anyhow!("{}", refusal.msg),
-        Err(_) => anyhow!("{address}: {} {}", answer.status(), body.trim_end()),
-    })
+        .with_context(|| format!("the answer of {url} breaks off"))
 }
 
 #[cfg(test)]
 mod tests {
     use clap::Parser;
 
-    use super::query;
     use crate::{
         cli::{Cli, Command},
+        client::{Parameters, parameters},
         query::Query,
     };
 
-    fn parsed(arguments: &[&str]) -> Vec<(String, String)> {
+    fn parsed(arguments: &[&str]) -> Parameters {
         let all = ["conn-trace", "connz"].iter().chain(arguments);
         let Command::Connz(args) = Cli::try_parse_from(all).expect("arguments").command else {
             panic!("another command");
         };
-        query(&args).expect("a query")
+        parameters(&args.parameters).expect("a query")
     }
 
     #[test]

@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod api;
 pub mod cli;
+mod client;
 pub mod connz;
 pub mod doctor;
 #[expect(
@@ -15,3 +16,5 @@ pub mod doctor;
 pub mod kernel;
 pub mod query;
 pub mod registry;
+mod terminal;
+pub mod trace;

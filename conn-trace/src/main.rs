@@ -7,7 +7,7 @@ use clap::Parser;
 use conn_trace::{
     agent,
     cli::{AgentArgs, Cli, Command, LogFormat},
-    connz, doctor,
+    connz, doctor, trace,
 };
 use tracing::Level;
 use tracing_subscriber::fmt;
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         Command::Agent(args) => serve(args),
         Command::Doctor(args) => doctor::run(&args).map_err(anyhow::Error::from),
         Command::Connz(args) => connz::run(&args),
+        Command::Trace(args) => trace::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("conn-trace: {error:#}");

@@ -154,6 +154,17 @@ pub struct Own {
     pub closed_connections: u64,
     pub messages_after_end: u64,
     pub losses: Losses,
+    pub trace: Tracing,
+}
+
+/// Messages that readers of events have asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "the names are those of the contract")]
+pub struct Tracing {
+    pub readers: u64,
+    pub connections: u64,
+    pub messages: u64,
+    pub lost: u64,
 }
 
 /// What could not be counted.

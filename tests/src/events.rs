@@ -14,6 +14,30 @@ use crate::{agent::Agent, connz::Row, wait::patience};
 #[derive(Debug)]
 pub struct Reader(BufReader<TcpStream>);
 
+/// What a reader of messages is told.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names are those of the contract")]
+pub enum Told {
+    Opened { connection: Row },
+    Established { connection: Row },
+    Closed { connection: Row },
+    Message(Message),
+    LostMessages { lost: u64 },
+}
+
+/// A message.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "the names are those of the contract")]
+pub struct Message {
+    pub time: Timestamp,
+    pub cid: u64,
+    pub direction: String,
+    pub bytes: u64,
+    pub number: u64,
+    pub flags: Vec<String>,
+}
+
 /// What it is told.
 #[derive(Clone, Debug, Deserialize)]
 #[expect(missing_docs, reason = "the names are those of the contract")]
@@ -33,6 +57,21 @@ impl Reader {
     #[must_use]
     #[track_caller]
     pub fn open(agent: &Agent, after: Option<&str>) -> Self {
+        Self::ask(agent, "format=ndjson", after)
+    }
+
+    /// Listens to the messages of the connections that this query string finds, too.
+    ///
+    /// # Panics
+    /// If the agent refuses.
+    #[must_use]
+    #[track_caller]
+    pub fn open_messages(agent: &Agent, query: &str) -> Self {
+        Self::ask(agent, &format!("format=ndjson&messages=1&{query}"), None)
+    }
+
+    #[track_caller]
+    fn ask(agent: &Agent, query: &str, after: Option<&str>) -> Self {
         let mut stream = TcpStream::connect(agent.address).expect("the agent");
         stream
             .set_read_timeout(Some(patience()))
@@ -41,7 +80,7 @@ impl Reader {
         // Without chunks.
         write!(
             stream,
-            "GET /connz/events?format=ndjson HTTP/1.0\r\nHost: localhost\r\n{after}\r\n"
+            "GET /connz/events?{query} HTTP/1.0\r\nHost: localhost\r\n{after}\r\n"
         )
         .expect("a request");
         let mut reader = Self(BufReader::new(stream));
@@ -56,6 +95,16 @@ impl Reader {
     /// If there is none in time.
     #[track_caller]
     pub fn next_event(&mut self) -> Event {
+        let line = self.line();
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
+    }
+
+    /// The next event or message.
+    ///
+    /// # Panics
+    /// If there is none in time, or it is another one.
+    #[track_caller]
+    pub fn next_told(&mut self) -> Told {
         let line = self.line();
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
     }

@@ -8,6 +8,7 @@ use std::{
 
 use conn_trace_tests::{
     agent::Agent,
+    events::{Message, Reader, Told},
     pair::{Pair, Two},
     peer::Peer,
     protocol::{Command, Counts, End, Way},
@@ -50,6 +51,38 @@ fn assert_counted(agent: &Agent, two: &mut Two, pair: &Pair, types: (&str, &str)
         (client_row.pid, server_row.pid),
         (Some(two.client.pid()), Some(two.server.pid()))
     );
+}
+
+#[test]
+fn messages_are_told_as_the_programs_moved_them() {
+    let Some(mut two) = two("messages_are_told_as_the_programs_moved_them") else {
+        return;
+    };
+    let agent = Agent::start();
+    let query = format!("port={}", two.address.port());
+    let mut reader = Reader::open_messages(&agent, &query);
+    let pair = two.open();
+    let mut expected = Vec::new();
+    for (number, bytes) in (1..).zip([10, 2000, 1]) {
+        two.forth(&pair, bytes, bytes);
+        two.back(&pair, 3 * bytes, 3 * bytes);
+        expected.push(("out".to_owned(), bytes, number));
+        expected.push(("in".to_owned(), 3 * bytes, number));
+    }
+    let mut told = Vec::new();
+    while told.len() < expected.len() {
+        match reader.next_told() {
+            Told::Message(Message {
+                direction,
+                bytes,
+                number,
+                ..
+            }) => told.push((direction, bytes, number)),
+            Told::Opened { .. } | Told::Established { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(told, expected);
 }
 
 #[test]

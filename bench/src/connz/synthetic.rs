@@ -14,12 +14,16 @@ use conn_trace::{
     registry::{
         Stopped,
         events::Batch,
+        messages::{Choice, Told},
         snapshot::{Scope, Snapshot, Status},
     },
 };
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio::{sync::watch, task::spawn_blocking};
+use tokio::{
+    sync::{mpsc, watch},
+    task::spawn_blocking,
+};
 
 use super::{
     child::Running,
@@ -112,6 +116,10 @@ impl Source for Synthetic {
 
     fn news(&self) -> watch::Receiver<u64> {
         watch::channel(0).1
+    }
+
+    async fn trace(&self, _: Choice) -> Result<mpsc::Receiver<Told>, Stopped> {
+        Ok(mpsc::channel(1).1)
     }
 
     async fn status(&self) -> Result<Status, Stopped> {

@@ -23,6 +23,7 @@ use super::{accept::negotiate, asked::Asked, error::ApiError, source::Source};
 use crate::query::{Format, Query, Quoted};
 
 mod id;
+mod message;
 mod reader;
 mod told;
 
@@ -68,7 +69,8 @@ pub(super) async fn events<S: Source>(asked: Asked<S>) -> Result<Response, ApiEr
     };
     let shared = asked.shared();
     let seen = last_seen(asked.headers())?;
-    let reader = Reader::new(Arc::clone(shared), query, seen, shared.streams.place()?);
+    let place = shared.streams.place()?;
+    let reader = Reader::new(Arc::clone(shared), query, seen, place).await?;
     let said = stream::unfold(reader, |mut reader| async {
         let said = reader.next().await?;
         Some((said, reader))
@@ -77,8 +79,12 @@ pub(super) async fn events<S: Source>(asked: Asked<S>) -> Result<Response, ApiEr
     Ok(match form {
         Form::ServerSent => {
             let said = said.filter_map(|said| ready(said.ok())).map(|said| {
-                let event = sse::Event::default().id(said.id.to_string());
-                Ok::<_, Infallible>(event.event(said.name).data(said.json))
+                let event = sse::Event::default().event(said.name).data(said.json);
+                // What has no id leaves the client with that of the event before it.
+                Ok::<_, Infallible>(match said.id {
+                    Some(id) => event.id(id.to_string()),
+                    None => event,
+                })
             });
             let body = Sse::new(said).keep_alive(KeepAlive::default());
             (headers, body).into_response()

@@ -5,7 +5,10 @@ use std::{net::SocketAddr, time::Duration};
 use axum::response::{IntoResponse, Response};
 use hyper::{StatusCode, header::CONTENT_TYPE};
 use serde::Serialize;
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 
 use super::{
     baselines::Baselines,
@@ -19,6 +22,7 @@ use crate::{
     query::{Page, Query},
     registry::{
         Stopped,
+        messages::{Choice, Told},
         snapshot::{Scope, Snapshot, Status},
     },
 };
@@ -50,6 +54,10 @@ impl<S: Source> Shared<S> {
 
     pub(super) async fn status(&self) -> Result<Status, ApiError> {
         self.in_time(self.source.status()).await
+    }
+
+    pub(super) async fn trace(&self, choice: Choice) -> Result<mpsc::Receiver<Told>, ApiError> {
+        self.in_time(self.source.trace(choice)).await
     }
 
     /// A stuck source must not leave clients hanging, least of all those of `/healthz`.

@@ -1,13 +1,14 @@
 //! Where the answers come from.
 
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
     query::{Cut, Page, Query},
     registry::{
         Handle, Stopped,
         events::Batch,
+        messages::{Choice, Told},
         snapshot::{Scope, Snapshot, Status},
     },
 };
@@ -22,6 +23,12 @@ pub trait Source: Clone + Send + Sync + 'static {
 
     /// The number of the last event, and a way to wait for the next.
     fn news(&self) -> watch::Receiver<u64>;
+
+    /// From now on, the messages of the connections that the reader chooses.
+    fn trace(
+        &self,
+        choice: Choice,
+    ) -> impl Future<Output = Result<mpsc::Receiver<Told>, Stopped>> + Send;
 
     /// The page that `query` asks for, of the connections at this moment.
     fn page(&self, query: Query) -> impl Future<Output = Result<Page, Stopped>> + Send {
@@ -56,6 +63,10 @@ impl Source for Handle {
 
     fn news(&self) -> watch::Receiver<u64> {
         self.news()
+    }
+
+    async fn trace(&self, choice: Choice) -> Result<mpsc::Receiver<Told>, Stopped> {
+        self.trace(choice).await
     }
 
     /// Only what the page may show is read, and only what it shows is kept.

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     kernel::{degradation::Degradation, hooks::Variant},
     query::{Integer, Seconds},
-    registry::snapshot::{Losses, Status},
+    registry::snapshot::{Losses, Status, Tracing},
 };
 
 /// NATS's fields that its clients read, with the types they insist on, and one object of ours.
@@ -108,6 +108,39 @@ struct ConnTrace<'a> {
     /// When something was last lost. Left out if nothing was.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_loss: Option<Timestamp>,
+    /// Messages that readers of events have asked for.
+    trace: NamedTracing,
+}
+
+/// Messages of single connections.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Tracing")]
+struct NamedTracing {
+    /// Readers now.
+    readers: Integer,
+    /// Connections whose messages they get.
+    connections: Integer,
+    /// Messages that the kernel has told of, since the start.
+    messages: Integer,
+    /// Messages that had no room in the ring, or in front of a reader: one for each such reader.
+    lost: Integer,
+}
+
+impl From<Tracing> for NamedTracing {
+    fn from(tracing: Tracing) -> Self {
+        let Tracing {
+            readers,
+            connections,
+            messages,
+            lost,
+        } = tracing;
+        Self {
+            readers: Integer(readers),
+            connections: Integer(connections),
+            messages: Integer(messages),
+            lost: Integer(lost),
+        }
+    }
 }
 
 /// What was lost, in events since the start.
@@ -199,6 +232,7 @@ fn figures<'a, S>(shared: &'a Shared<S>, requests: &'a Requests, status: &'a Sta
             messages_after_end: Integer(status.messages_after_end),
             losses: status.losses.into(),
             last_loss: status.last_loss,
+            trace: status.tracing.into(),
         },
     }
 }

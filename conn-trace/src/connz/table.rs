@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use serde::Deserialize;
 
+use crate::terminal::{endpoint, printable};
+
 /// What of a page is shown.
 #[derive(Debug, Deserialize)]
 pub(super) struct Page {
@@ -129,42 +131,15 @@ pub(super) fn of(page: &Page) -> String {
     text
 }
 
-fn endpoint(ip: &str, port: u16) -> String {
-    if ip.contains(':') {
-        format!("[{ip}]:{port}")
-    } else {
-        format!("{ip}:{port}")
-    }
-}
-
 fn known<T: ToString>(value: Option<&T>) -> String {
     value.map_or_else(|| UNKNOWN.to_owned(), ToString::to_string)
-}
-
-/// A process calls itself what it likes, and a terminal obeys.
-fn printable(name: &str) -> String {
-    name.chars()
-        .flat_map(|character| {
-            let is_plain = !character.is_control() && !is_format(character);
-            let escaped = (!is_plain).then(|| character.escape_default());
-            is_plain
-                .then_some(character)
-                .into_iter()
-                .chain(escaped.into_iter().flatten())
-        })
-        .collect()
-}
-
-/// Marks that change the direction of what follows, or are nothing to see (UAX #9).
-fn is_format(character: char) -> bool {
-    matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::{of, printable};
+    use super::of;
 
     #[test]
     fn columns_are_aligned_and_what_is_unknown_is_a_dash() {
@@ -213,15 +188,6 @@ CID  STATE        DIR  PEER        LOCAL           PID  COMMAND  UPTIME  IDLE  I
         assert!(
             text.ends_with("\n6 more had no room in the table\n"),
             "{text}"
-        );
-    }
-
-    #[test]
-    fn names_do_nothing_to_a_terminal() {
-        assert_eq!(printable("a b-ü"), "a b-ü");
-        assert_eq!(
-            printable("\x1b[2J\n\t\u{202e}x\u{9b}"),
-            "\\u{1b}[2J\\n\\t\\u{202e}x\\u{9b}"
         );
     }
 }

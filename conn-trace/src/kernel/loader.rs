@@ -11,6 +11,7 @@ use aya::{
     programs::{Iter, Program, ProgramError, SocketFilter, links::LinkError},
 };
 use conn_trace_common::{
+    message::Message,
     sample::{Request, Sample},
     table::{ColdEntry, HotEntry},
 };
@@ -92,8 +93,8 @@ pub enum LoadError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// The ring cannot be opened.
-    #[error("the lifecycle ring: {0}")]
+    /// A ring cannot be opened.
+    #[error("a ring: {0}")]
     Ring(#[from] MapError),
     /// The list of existing connections cannot be read.
     #[error("listing existing connections: {0}")]
@@ -107,6 +108,7 @@ pub enum LoadError {
 pub struct Tracer {
     table: Table,
     ring: RingBuf<MapData>,
+    messages_ring: RingBuf<MapData>,
     /// Records that were taken out of the ring before anybody asked for them.
     kept: Vec<Record>,
     /// Records that could not be read meanwhile.
@@ -164,7 +166,8 @@ impl Tracer {
             .override_global("TABLE_CAPACITY", &options.max_connections, true)
             .override_global("MARKS_MESSAGES", &marks, true)
             .override_global("AYA_LOG_LEVEL", &log_level, true)
-            .map_max_entries("LIFECYCLE", ring_bytes);
+            .map_max_entries("LIFECYCLE", ring_bytes)
+            .map_max_entries("MESSAGES", MESSAGES_RING_BYTES);
         for table in ["HOT", "COLD", "SOCKETS"] {
             loader.map_max_entries(table, slots);
         }
@@ -176,12 +179,14 @@ impl Tracer {
         let mut sampler = Sampler::new(&mut ebpf)?;
         let clocks = Clocks::measure(|| sampler.clock(&ebpf))?;
         let table = Table::new(&ebpf, slots)?;
-        let ring = ebpf
-            .take_map("LIFECYCLE")
-            .ok_or(LoadError::Object("LIFECYCLE"))?;
+        let [ring, messages_ring] = [
+            take_ring(&mut ebpf, "LIFECYCLE")?,
+            take_ring(&mut ebpf, "MESSAGES")?,
+        ];
         Ok(Self {
             table,
-            ring: RingBuf::try_from(ring)?,
+            ring,
+            messages_ring,
             kept: Vec::new(),
             unreadable: 0,
             ring_lost_before: 0,
@@ -355,6 +360,13 @@ impl Tracer {
         mem::take(&mut self.unreadable) + ring::drain(&mut self.ring, take)
     }
 
+    /// Takes every record out of the ring of messages; gives the number that could not be read. If it
+    /// is looked at after the lifecycle ring, all messages of the ended connections that were in that
+    /// one are in it.
+    pub fn drain_messages(&mut self, take: impl FnMut(Message)) -> u64 {
+        ring::drain_messages(&mut self.messages_ring, take)
+    }
+
     /// Makes room in the ring, and in the table where the ring had none; [`drain`](Self::drain)
     /// gives what was there.
     pub(super) fn keep_ended(&mut self) {
@@ -423,7 +435,7 @@ impl Tracer {
         self.messages.as_ref().map(|(variant, _)| *variant)
     }
 
-    /// Kernel memory that table and ring occupy.
+    /// Kernel memory that table and rings occupy.
     #[must_use]
     pub fn kernel_memory_bytes(&self) -> u64 {
         self.kernel_memory_bytes
@@ -485,6 +497,15 @@ impl Tracer {
 /// aya-log's level for `info!` and everything above.
 const LOG_LEVEL_INFO: u8 = 3;
 
+/// Room for 4,681 messages (48 bytes and a header of 8) between two looks of the reader, which comes
+/// every 20 ms while somebody asks for messages: 234,000 in a second.
+const MESSAGES_RING_BYTES: u32 = 1 << 18;
+
+fn take_ring(ebpf: &mut Ebpf, name: &'static str) -> Result<RingBuf<MapData>, LoadError> {
+    let map = ebpf.take_map(name).ok_or(LoadError::Object(name))?;
+    Ok(RingBuf::try_from(map)?)
+}
+
 /// Room for one closing record (216 bytes and a header of 8) of every second connection, so that
 /// half of a full table may end between two looks of the reader; a power of two as the kernel asks.
 fn ring_bytes(max_connections: u32) -> u32 {
@@ -495,5 +516,5 @@ fn ring_bytes(max_connections: u32) -> u32 {
 
 fn memory(slots: u32, ring_bytes: u32) -> u64 {
     let slot = size_of::<HotEntry>() + size_of::<ColdEntry>() + size_of::<u64>();
-    u64::from(slots) * slot as u64 + u64::from(ring_bytes)
+    u64::from(slots) * slot as u64 + u64::from(ring_bytes) + u64::from(MESSAGES_RING_BYTES)
 }

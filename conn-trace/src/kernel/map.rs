@@ -7,12 +7,13 @@ use std::{
     marker::PhantomData,
     os::fd::{AsFd, AsRawFd},
     ptr,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicU8, AtomicU64, Ordering},
 };
 
 use aya::maps::MapData;
 use conn_trace_common::{
     lifecycle::{Closed, Header},
+    message::Message,
     sample::{Clock, Request, Sample},
     table::{ColdEntry, HotEntry},
 };
@@ -38,6 +39,8 @@ unsafe impl Plain for Clock {}
 unsafe impl Plain for Header {}
 // SAFETY: as above.
 unsafe impl Plain for Closed {}
+// SAFETY: as above.
+unsafe impl Plain for Message {}
 // SAFETY: an integer.
 unsafe impl Plain for u64 {}
 
@@ -83,6 +86,16 @@ impl<T: Plain> SharedArray<T> {
         // SAFETY: inside the mapping, aligned (elements are multiples of eight bytes from the
         // page start), alive as long as `self`, and only ever accessed atomically from here.
         unsafe { AtomicU64::from_ptr(address) }
+    }
+
+    /// One byte of an element. Whoever writes it is the only thread of this process that reads the
+    /// word around it: atomics of different sizes must not meet.
+    pub(super) fn byte(&self, index: u32, offset: usize) -> &AtomicU8 {
+        assert!(offset < size_of::<T>(), "byte {offset}");
+        let address = self.element(index).cast::<u8>().wrapping_add(offset);
+        // SAFETY: inside the mapping, alive as long as `self`, and only ever accessed atomically from
+        // here.
+        unsafe { AtomicU8::from_ptr(address) }
     }
 
     /// A copy of an element. Each 64-bit word is read whole; the words may be of different times.

@@ -1,7 +1,10 @@
-//! The lifecycle ring.
+//! The lifecycle ring, and that of messages.
 
 use aya::maps::{MapData, RingBuf};
-use conn_trace_common::lifecycle::{CLOSED, Closed, ESTABLISHED, Header, OPENED};
+use conn_trace_common::{
+    lifecycle::{CLOSED, Closed, ESTABLISHED, Header, OPENED},
+    message::Message,
+};
 
 use super::{map::Plain, table::Entry};
 
@@ -22,6 +25,18 @@ pub(super) fn drain(ring: &mut RingBuf<MapData>, mut take: impl FnMut(Record)) -
     while let Some(item) = ring.next() {
         match decode(&item) {
             Some(record) => take(record),
+            None => unreadable += 1,
+        }
+    }
+    unreadable
+}
+
+/// Takes every message out of their ring, likewise.
+pub(super) fn drain_messages(ring: &mut RingBuf<MapData>, mut take: impl FnMut(Message)) -> u64 {
+    let mut unreadable = 0;
+    while let Some(item) = ring.next() {
+        match plain(&item) {
+            Some(message) => take(message),
             None => unreadable += 1,
         }
     }

@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering;
 use aya::{Ebpf, maps::Map};
 use conn_trace_common::{
     stats,
-    table::{ColdEntry, DETACHED, HASH_MULTIPLIERS, HotEntry, PROBES, Tag, WINDOW},
+    table::{
+        ColdEntry, DETACHED, HASH_MULTIPLIERS, HOT_TRACED_OFFSET, HotEntry, PROBES, Tag, WINDOW,
+    },
 };
 
 use super::{
@@ -62,6 +64,8 @@ pub struct KernelStats {
     pub messages_after_end: u64,
     /// Skipped runs of life hooks that were made up for.
     pub nested_runs: u64,
+    /// Messages of traced connections lost.
+    pub ring_lost_messages: u64,
 }
 
 /// Slots for a number of connections: a power of two, at most half of them used.
@@ -171,6 +175,23 @@ impl Table {
         Some(entry)
     }
 
+    /// Asks for a record of each message of a connection, or for none any more, if the slot is still
+    /// its own. If that becomes another's at this very moment, records of that one come.
+    pub fn set_traced(&self, slot: u32, cookie: u64, generation: u32, is_traced: bool) {
+        if self.hot(slot, cookie, generation).is_some() {
+            self.hot
+                .byte(slot, HOT_TRACED_OFFSET)
+                .store(is_traced.into(), Ordering::Release);
+        }
+    }
+
+    /// Asks for the messages of all connections that open from now on, or for none of them.
+    pub fn trace_new(&self, is_traced: bool) {
+        self.stats
+            .word(stats::TRACE_NEW, 0)
+            .store(is_traced.into(), Ordering::Release);
+    }
+
     fn free(&self, slot: u32) {
         self.hot.word(slot, COOKIE_WORD).store(0, Ordering::Release);
         self.stats
@@ -195,6 +216,7 @@ impl Table {
             ring_lost_closed: read(stats::RING_LOST_CLOSED),
             messages_after_end: read(stats::MESSAGES_AFTER_END),
             nested_runs: read(stats::NESTED_RUNS),
+            ring_lost_messages: read(stats::RING_LOST_MESSAGES),
         }
     }
 }

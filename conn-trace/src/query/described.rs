@@ -9,7 +9,7 @@ use super::{
     derived,
     dialect::Dialect,
     format::Format,
-    parameters::PARAMETERS,
+    parameters::{EVENT_PARAMETERS, PARAMETERS, Parameter},
     sort::{Order, Sort},
     state::StateFilter,
     value,
@@ -31,7 +31,7 @@ pub struct Described {
 type Line = (&'static str, &'static str, fn(&Dialect) -> Value);
 
 #[rustfmt::skip]
-const LINES: [Line; 27] = [
+const LINES: [Line; 28] = [
     ("offset", "Rows skipped, after filter and sort. Past the end the page is empty.", offset),
     ("limit", "Rows in the page at most. 0 and below mean the default; the answer has the one that applied.", limit),
     ("subs", "Accepted for clients of other servers, and of no effect.", |dialect| words_and(value::booleans(dialect), "detail")),
@@ -55,6 +55,7 @@ const LINES: [Line; 27] = [
     ("rates", "Whether open rows have what they move in a second. The first page of rates in a minute takes a second.", boolean),
     ("cursor", "Where a walk through all connections goes on, by `cid`: `start`, then the `next_cursor` of each page. Not with `offset`, nor with another `sort`.", |_| cursor()),
     ("format", "The form of the answer, whatever `Accept` says.", |_| words(Format::ALL.map(Format::name))),
+    ("messages", "Whether each message is told as well: every send and receive call that moves data.", boolean),
     ("auth", "Accepted for clients of NATS, and of no effect.", boolean),
     ("user", "User of NATS. The kernel knows none: the page is empty.", |_| text()),
     ("acc", "Account of NATS. The kernel knows none: the page is empty.", |_| text()),
@@ -64,7 +65,18 @@ const LINES: [Line; 27] = [
 impl Dialect {
     /// Every parameter that this dialect takes, as it takes it.
     pub fn described(&self) -> impl Iterator<Item = Described> {
-        let names = PARAMETERS.iter().chain(self.parameters);
+        self.lines(PARAMETERS.iter().chain(self.parameters))
+    }
+
+    /// Those that only `/connz/events` takes.
+    pub fn described_of_events(&self) -> impl Iterator<Item = Described> {
+        self.lines(EVENT_PARAMETERS.iter())
+    }
+
+    fn lines<'a>(
+        &self,
+        names: impl Iterator<Item = &'a Parameter>,
+    ) -> impl Iterator<Item = Described> {
         names.filter_map(|(known, _)| {
             let &(name, text, schema) = LINES.iter().find(|(name, ..)| name == known)?;
             let schema = schema(self);
@@ -160,8 +172,12 @@ mod tests {
             let known: Vec<_> = known.map(|(name, _)| *name).collect();
             let described: Vec<_> = dialect.described().map(|found| found.name).collect();
             assert_eq!(described, known);
+            let described = dialect.described_of_events().map(|found| found.name);
+            let known = EVENT_PARAMETERS.map(|(name, _)| name);
+            assert_eq!(described.collect::<Vec<_>>(), known);
         }
-        let all = Dialect::ALL.map(|dialect| dialect.described().count());
+        let all = Dialect::ALL
+            .map(|dialect| dialect.described().count() + dialect.described_of_events().count());
         assert_eq!(all.iter().max(), Some(&LINES.len()));
     }
 
@@ -191,6 +207,28 @@ mod tests {
                     let parsed = Query::parse(dialect, query);
                     assert!(parsed.is_ok(), "{query}: {parsed:?}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn flags_of_events_are_taken_there_alone() {
+        for dialect in Dialect::ALL {
+            for Described { name, schema, .. } in dialect.described_of_events() {
+                for word in schema["enum"].as_array().unwrap() {
+                    let query = format!("{name}={}", word.as_str().unwrap());
+                    assert!(Query::parse_events(dialect, &query).is_ok(), "{query}");
+                }
+                let query = format!("{name}=no-such-word");
+                let refused = Query::parse_events(dialect, &query)
+                    .unwrap_err()
+                    .to_string();
+                let expected = r#": expected 0, 1, true or false, got "no-such-word""#;
+                assert_eq!(refused, format!("{name}{expected}"));
+                assert_eq!(Query::parse(dialect, &query), Ok(Query::new(dialect)));
+                let twice = format!("{name}=1&{name}=0");
+                let read = Query::parse_events(dialect, &twice);
+                assert_eq!(read.is_ok_and(|query| query.messages), dialect.is_lenient);
             }
         }
     }

@@ -129,6 +129,12 @@ pub(super) const PARAMETERS: [Parameter; 23] = [
     }),
 ];
 
+/// Those of `/connz/events` alone.
+pub(super) const EVENT_PARAMETERS: [Parameter; 1] = [("messages", |query, value| {
+    query.messages = value.boolean()?;
+    Ok(())
+})];
+
 /// What NATS's clients send besides. The kernel knows no users of NATS, no accounts and no MQTT:
 /// `auth` asks for what rows would leave out, and the others for connections that are not known.
 pub(super) const NATS_PARAMETERS: [Parameter; 4] = [

@@ -6,7 +6,7 @@ use super::{
     error::{QueryError, Quoted},
     filter::Filter,
     format::Format,
-    parameters::PARAMETERS,
+    parameters::{EVENT_PARAMETERS, PARAMETERS, Parameter},
     percent,
     sort::{Order, Sort, SortKey},
     state::StateFilter,
@@ -32,6 +32,8 @@ pub struct Query {
     pub tcp: bool,
     /// Whether rows carry rates.
     pub rates: bool,
+    /// Whether a reader of events gets messages as well.
+    pub messages: bool,
     /// Where a walk through all rows goes on.
     pub cursor: Option<Cursor>,
     /// The form of the answer, where `Accept` is not to decide.
@@ -63,6 +65,7 @@ impl Query {
             },
             tcp: false,
             rates: false,
+            messages: false,
             cursor: None,
             format: None,
             counts_page: dialect.counts_page,
@@ -75,7 +78,7 @@ impl Query {
     ///
     /// Says which parameter has which bad value.
     pub fn parse(dialect: &Dialect, text: &str) -> Result<Self, QueryError> {
-        let query = Self::read(dialect, text)?;
+        let query = Self::read(dialect, text, &[])?;
         if query.cursor.is_some() {
             let excluded = [
                 ("offset", query.offset != 0),
@@ -91,8 +94,8 @@ impl Query {
         }
     }
 
-    /// Each parameter by itself.
-    fn read(dialect: &Dialect, text: &str) -> Result<Self, QueryError> {
+    /// Each parameter by itself, those of one endpoint alone among them.
+    fn read(dialect: &Dialect, text: &str, own: &[Parameter]) -> Result<Self, QueryError> {
         let mut query = Self::new(dialect);
         let mut seen = Vec::new();
         for pair in text.split('&') {
@@ -104,6 +107,7 @@ impl Query {
             let known = PARAMETERS
                 .iter()
                 .chain(dialect.parameters)
+                .chain(own)
                 .find(|(known, _)| *known == name);
             let Some(&(parameter, set)) = known else {
                 continue;
@@ -140,7 +144,7 @@ impl Query {
     /// Says which parameter has which bad value.
     pub fn parse_one(dialect: &Dialect, cid: &str, text: &str) -> Result<Self, QueryError> {
         let cid = Value::decode("cid", cid, dialect)?.unsigned()?;
-        let mut query = Self::read(dialect, text)?;
+        let mut query = Self::read(dialect, text, &[])?;
         query.filter.cid = Some(cid);
         // Whoever names it has asked for it.
         query.filter.with_self = true;
@@ -156,7 +160,7 @@ impl Query {
     ///
     /// Says which parameter has which bad value.
     pub fn parse_events(dialect: &Dialect, text: &str) -> Result<Self, QueryError> {
-        let query = Self::read(dialect, text)?;
+        let query = Self::read(dialect, text, &EVENT_PARAMETERS)?;
         match query.format {
             None | Some(Format::Ndjson) => Ok(query),
             Some(other) => Err(QueryError::Unexpected {

@@ -95,8 +95,13 @@ impl Events {
         self.last.subscribe()
     }
 
+    /// The number of the last event.
+    pub(super) fn last(&self) -> u64 {
+        *self.last.borrow()
+    }
+
     pub(crate) fn push(&mut self, what: What, connection: Connection, now: Timestamp, now_ns: u64) {
-        let number = *self.last.borrow() + 1;
+        let number = self.last() + 1;
         if self.recent.len() == KEPT {
             self.recent.pop_front();
         }
@@ -112,7 +117,7 @@ impl Events {
 
     /// What came after the event of this number.
     pub(crate) fn after(&self, number: u64) -> Batch {
-        let last = *self.last.borrow();
+        let last = self.last();
         let first = last + 1 - self.recent.len() as u64;
         let lost = first.saturating_sub(number + 1);
         let skipped = usize::try_from((number + 1).saturating_sub(first)).unwrap_or(usize::MAX);

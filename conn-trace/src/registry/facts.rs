@@ -51,6 +51,16 @@ impl Own {
     }
 }
 
+impl Own {
+    /// Whether the agent is at one of the ends: to tell of such messages would make more of them.
+    pub(super) fn concerns(&self, facts: &Facts) -> bool {
+        let is_client_of_it = facts.direction == Direction::Out
+            && self.ports.contains(&facts.peer.port)
+            && (facts.peer.ip == facts.local.ip || facts.peer.ip.is_loopback());
+        facts.is_self || is_client_of_it
+    }
+}
+
 /// Makes the facts of connections.
 #[derive(Debug)]
 pub(super) struct Describer {

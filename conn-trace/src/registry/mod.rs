@@ -12,11 +12,13 @@ mod facts;
 mod history;
 mod live;
 mod memberships;
+pub mod messages;
 mod names;
 mod owners;
 pub mod rates;
 pub mod snapshot;
 mod state;
+mod trace;
 mod view;
 mod visit;
 
@@ -37,6 +39,7 @@ pub use self::facts::Own;
 use self::{
     connection::Process,
     events::Batch,
+    messages::{Choice, Told},
     snapshot::{Scope, Snapshot, Status, Taken, Visitor},
     state::State,
 };
@@ -81,6 +84,7 @@ enum Command {
     Visit(Visit),
     Status(oneshot::Sender<Status>),
     Events(u64, oneshot::Sender<Batch>),
+    Trace(Choice, oneshot::Sender<mpsc::Receiver<Told>>),
     OwnersFound(HashMap<u64, Process>),
     Stop,
 }
@@ -135,6 +139,14 @@ impl Handle {
     /// If the registry has stopped.
     pub async fn events(&self, after: u64) -> Result<Batch, Stopped> {
         self.ask(|reply| Command::Events(after, reply)).await
+    }
+
+    /// From now on, the messages of the connections that the reader chooses, until it goes.
+    ///
+    /// # Errors
+    /// If the registry has stopped.
+    pub async fn trace(&self, choice: Choice) -> Result<mpsc::Receiver<Told>, Stopped> {
+        self.ask(|reply| Command::Trace(choice, reply)).await
     }
 
     /// The number of the last event, and a way to wait for the next.
@@ -248,6 +260,10 @@ async fn run(
                 }
                 Some(Command::Events(after, reply)) => {
                     let _ = reply.send(state.events.after(after));
+                }
+                Some(Command::Trace(choice, reply)) => {
+                    let _ = reply.send(state.trace(choice)?);
+                    pause = TICK;
                 }
                 Some(Command::OwnersFound(found)) => {
                     scanning = false;

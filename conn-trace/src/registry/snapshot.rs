@@ -149,6 +149,21 @@ pub struct Status {
     pub attached: bool,
     /// When a loss was last noticed, if ever.
     pub last_loss: Option<Timestamp>,
+    /// Messages that readers have asked for.
+    pub tracing: Tracing,
+}
+
+/// Messages of single connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tracing {
+    /// Readers now.
+    pub readers: u64,
+    /// Connections that any of them has chosen.
+    pub connections: u64,
+    /// Messages that the kernel has told of, since the start.
+    pub messages: u64,
+    /// Messages that had no room in the ring, or in front of a reader: one for each such reader.
+    pub lost: u64,
 }
 
 /// Counters of what could not be counted. All are 0 on a healthy host.

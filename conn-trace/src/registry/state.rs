@@ -21,6 +21,7 @@ use super::{
     history::History,
     live::{Key, Live, LiveSet, Reserved},
     memberships::Memberships,
+    messages::Messages,
     names::Names,
     owners,
     snapshot::Losses,
@@ -57,6 +58,9 @@ pub(super) struct State {
     last_warning: Option<Instant>,
     misses_read: Instant,
     reserved: Reserved,
+    pub(super) messages: Messages,
+    /// When readers of messages were last offered all connections.
+    pub(super) reviewed: Instant,
     pub(super) audit: Audit,
     pub(super) last_loss: Option<Timestamp>,
     /// Sockets without an owner as of the last snapshot, by the inode of their file.
@@ -96,27 +100,37 @@ impl State {
             last_warning: None,
             misses_read: Instant::now(),
             reserved: Reserved::default(),
+            messages: Messages::default(),
+            reviewed: Instant::now(),
             audit: Audit::new(),
             ownerless: HashMap::new(),
         }
     }
 
-    /// Takes everything that happened since the last call; whether there was anything.
+    /// Takes everything that happened since the last call; whether there was anything, or somebody
+    /// reads messages.
     pub(super) fn catch_up(&mut self) -> Result<bool, LoadError> {
         let mut records = Vec::new();
         self.unreadable_records += self.tracer.drain(|record| records.push(record));
         // After the ring was read: a cgroup that was removed before is among them.
         self.describer.places.note_removed();
-        let is_active = !records.is_empty();
+        // Likewise: all messages of the connections that have ended by then.
+        let mut messages = self.take_messages();
+        let is_active = !records.is_empty() || !messages.is_empty();
         if is_active {
             let moment = self.tracer.now()?;
             for record in records {
+                if matches!(record, Record::Closed(_)) {
+                    self.tell_messages(mem::take(&mut messages), &moment);
+                }
                 self.take(record, &moment);
             }
+            self.tell_messages(messages, &moment);
         }
         self.reserved.age();
         self.notice_losses()?;
-        Ok(is_active)
+        self.attend_to_readers()?;
+        Ok(is_active || self.messages.has_readers())
     }
 
     fn take(&mut self, record: Record, moment: &Moment) {
@@ -132,6 +146,7 @@ impl State {
                     self.describe(key, &entry, moment);
                     self.established(key, &entry, moment);
                 }
+                self.offer_established(key, moment);
             }
             Record::Closed(closed) => self.closed(&closed.hot, &closed.cold, moment),
         }
@@ -156,10 +171,11 @@ impl State {
         let live = Live {
             key,
             slot,
-            facts,
+            facts: Arc::clone(&facts),
             is_told_established,
         };
         self.live.insert(cid, live);
+        self.offer_opened(key, slot, entry.hot.traced != 0, &facts, moment);
     }
 
     fn tell_opened(&mut self, connection: &Connection, is_established: bool, moment: &Moment) {
@@ -218,6 +234,7 @@ impl State {
             }
             Some(_) => {}
         }
+        self.offer_ended(key, &facts, moment);
         let connection = ended_connection(facts, hot, cold, moment);
         self.events.push(
             What::Closed,
@@ -282,6 +299,8 @@ impl State {
             let key = (entry.hot.cookie, entry.hot.generation);
             self.opened(key, entry.slot, Some(&entry), &moment);
         }
+        let messages = self.take_messages();
+        self.tell_messages(messages, &moment);
         for entry in ended {
             self.closed(&entry.hot, &entry.cold, &moment);
         }

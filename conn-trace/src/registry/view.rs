@@ -67,6 +67,7 @@ impl State {
             degradations: self.tracer.degradations().to_vec(),
             attached: self.tracer.counting_since_ns().is_some(),
             last_loss: self.last_loss,
+            tracing: self.messages.figures(),
         })
     }
 

@@ -42,7 +42,7 @@ impl State {
     }
 
     /// Brings facts up to what the table knows.
-    fn complete_facts(&mut self, only: Option<u64>, moment: &Moment) {
+    pub(super) fn complete_facts(&mut self, only: Option<u64>, moment: &Moment) {
         let table = self.tracer.table();
         let place_may_be_found = self.describer.places.may_be_found_later();
         let incomplete: Vec<_> = self

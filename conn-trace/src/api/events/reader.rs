@@ -1,14 +1,18 @@
 //! One reader of events.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, future::pending, sync::Arc};
 
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 use super::{id::EventId, told::Told};
 use crate::{
-    api::{shared::Shared, source::Source},
+    api::{error::ApiError, shared::Shared, source::Source},
     query::Query,
-    registry::Stopped,
+    registry::{
+        Stopped,
+        events::Event,
+        messages::{self, Choice},
+    },
 };
 
 /// Where a reader is. It asks for events when it can send them, so a slow one holds up nobody:
@@ -18,35 +22,53 @@ pub(super) struct Reader<S> {
     query: Query,
     news: watch::Receiver<u64>,
     stopped: watch::Receiver<()>,
-    /// The number of the last event that was looked at.
+    /// The number of the last event that was asked for.
     last: u64,
+    /// Events up to that one that it has not been told yet.
+    events: VecDeque<Arc<Event>>,
+    messages: Option<Messages>,
     said: VecDeque<serde_json::Result<Said>>,
     _place: OwnedSemaphorePermit,
 }
 
+/// The messages that a reader wants.
+struct Messages {
+    told: mpsc::Receiver<messages::Told>,
+    /// The first, if it was taken.
+    next: Option<messages::Told>,
+}
+
 /// What a reader is told.
 pub(super) struct Said {
-    pub(super) id: EventId,
+    /// Messages have none: they are not remembered.
+    pub(super) id: Option<EventId>,
     pub(super) name: &'static str,
     pub(super) json: String,
 }
 
 impl<S: Source> Reader<S> {
     /// Begins behind `seen`, or with what comes next.
-    pub(super) fn new(
+    pub(super) async fn new(
         shared: Arc<Shared<S>>,
         query: Query,
         seen: Option<EventId>,
         place: OwnedSemaphorePermit,
-    ) -> Self {
+    ) -> Result<Self, ApiError> {
         let news = shared.source.news();
         let newest = *news.borrow();
+        // After the number was read: no message is told of a connection whose opening is not.
+        let messages = match query.messages {
+            true => Some(Messages::begin(&shared, &query).await?),
+            false => None,
+        };
         let mut reader = Self {
             stopped: shared.stopped.clone(),
             shared,
             query,
             news,
             last: newest,
+            events: VecDeque::new(),
+            messages,
             said: VecDeque::new(),
             _place: place,
         };
@@ -62,7 +84,7 @@ impl<S: Source> Reader<S> {
             }
             None => {}
         }
-        reader
+        Ok(reader)
     }
 
     /// What comes next; `None` when the agent ends.
@@ -71,27 +93,46 @@ impl<S: Source> Reader<S> {
             if let Some(said) = self.said.pop_front() {
                 return Some(said);
             }
-            let last = self.last;
-            tokio::select! {
-                news = self.news.wait_for(|newest| *newest > last) => drop(news.ok()?),
-                _ = self.stopped.changed() => return None,
+            // What was told before the next event, or before the next one that is to be asked for.
+            let before = self
+                .events
+                .front()
+                .map_or(self.last + 1, |event| event.number);
+            if let Some(told) = self.messages.as_mut().and_then(|it| it.take_before(before)) {
+                return Some(Said::new(None, &Told::of_message(told.item)));
             }
-            self.look().await.ok()?;
+            if let Some(event) = self.events.pop_front() {
+                if self.query.filter.matches(&event.connection) {
+                    let id = self.id(event.number);
+                    return Some(Said::new(Some(id), &Told::happened(id.to_string(), &event)));
+                }
+                continue;
+            }
+            let last = self.last;
+            let has_happened = tokio::select! {
+                news = self.news.wait_for(|newest| *newest > last) => {
+                    drop(news.ok()?);
+                    true
+                }
+                is_there = Messages::wait(self.messages.as_mut(), last) => {
+                    is_there.ok()?;
+                    false
+                }
+                _ = self.stopped.changed() => return None,
+            };
+            if has_happened {
+                self.look().await.ok()?;
+            }
         }
     }
 
-    /// Takes some of what has happened.
+    /// Asks for some of what has happened. All messages before it are there by then.
     async fn look(&mut self) -> Result<(), Stopped> {
         let batch = self.shared.source.events(self.last).await?;
         if batch.lost > 0 {
             self.say_lost(self.last + batch.lost, Some(batch.lost));
         }
-        for event in batch.events {
-            if self.query.filter.matches(&event.connection) {
-                let said = self.make(event.number, |id| Told::happened(id, &event));
-                self.said.push_back(said);
-            }
-        }
+        self.events.extend(batch.events);
         self.last = batch.last;
         Ok(())
     }
@@ -100,23 +141,57 @@ impl<S: Source> Reader<S> {
         EventId::new(self.shared.identity.start, number)
     }
 
-    /// What the reader is to read of it.
-    fn make<'a>(
-        &self,
-        number: u64,
-        tell: impl FnOnce(String) -> Told<'a>,
-    ) -> serde_json::Result<Said> {
+    fn say_lost(&mut self, number: u64, lost: Option<u64>) {
         let id = self.id(number);
-        let told = tell(id.to_string());
-        Ok(Said {
-            id,
-            name: told.name(),
-            json: serde_json::to_string(&told)?,
+        let said = Said::new(Some(id), &Told::lost(id.to_string(), lost));
+        self.said.push_back(said);
+    }
+}
+
+impl Messages {
+    async fn begin<S: Source>(shared: &Shared<S>, query: &Query) -> Result<Self, ApiError> {
+        let filter = query.filter.clone();
+        let choice = Choice {
+            // A number that is known is that of a connection that has opened.
+            takes_new: filter.cid.is_none(),
+            selects: Box::new(move |facts| filter.matches_facts(facts)),
+        };
+        Ok(Self {
+            told: shared.trace(choice).await?,
+            next: None,
         })
     }
 
-    fn say_lost(&mut self, number: u64, lost: Option<u64>) {
-        let said = self.make(number, |id| Told::lost(id, lost));
-        self.said.push_back(said);
+    /// The next, if it was told before the event of this number.
+    fn take_before(&mut self, number: u64) -> Option<messages::Told> {
+        if self.next.is_none() {
+            self.next = self.told.try_recv().ok();
+        }
+        self.next.take_if(|told| told.after < number)
+    }
+
+    /// Waits for one, if that is to be told before what happens next. Without readers of messages,
+    /// waits for ever.
+    async fn wait(this: Option<&mut Self>, last: u64) -> Result<(), Stopped> {
+        match this {
+            Some(Self {
+                next: Some(next), ..
+            }) if next.after > last => pending().await,
+            Some(this) => {
+                this.next = Some(this.told.recv().await.ok_or(Stopped)?);
+                Ok(())
+            }
+            None => pending().await,
+        }
+    }
+}
+
+impl Said {
+    fn new(id: Option<EventId>, told: &Told<'_>) -> serde_json::Result<Self> {
+        Ok(Self {
+            id,
+            name: told.name(),
+            json: serde_json::to_string(told)?,
+        })
     }
 }

@@ -4,9 +4,13 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::message::{LostMessages, ToldMessage};
 use crate::{
     query::{Integer, Row},
-    registry::events::{Event, What},
+    registry::{
+        events::{Event, What},
+        messages::Item,
+    },
 };
 
 /// One event, or what stands for those that are missing.
@@ -18,6 +22,10 @@ pub(in crate::api) enum Told<'a> {
     Happened(Box<Happened<'a>>),
     /// Events of any connections are missing here.
     Lost(Lost),
+    /// A connection has moved data.
+    Message(ToldMessage),
+    /// Messages are missing here.
+    LostMessages(LostMessages),
 }
 
 /// What happened to a connection.
@@ -71,11 +79,20 @@ impl<'a> Told<'a> {
         })
     }
 
+    pub(super) fn of_message(item: Item) -> Self {
+        match item {
+            Item::Message(message) => Self::Message(message.into()),
+            Item::Lost(lost) => Self::LostMessages(LostMessages::new(lost)),
+        }
+    }
+
     /// The name of the event.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Happened(happened) => happened.event,
             Self::Lost(lost) => lost.event,
+            Self::Message(message) => message.name(),
+            Self::LostMessages(lost) => lost.name(),
         }
     }
 }

@@ -29,7 +29,8 @@ pub(in crate::api) fn document() -> Value {
             let get = describe(operation, dialect, &mut generator);
             paths.insert(path, json!({"get": get}));
         }
-        parameters.extend(dialect.described().map(|described| {
+        let described = dialect.described().chain(dialect.described_of_events());
+        parameters.extend(described.map(|described| {
             (
                 name_in(dialect, described.name),
                 parameter(&described, dialect),
@@ -108,20 +109,21 @@ fn describe(operation: &Operation, dialect: &Dialect, generator: &mut SchemaGene
     }
     if takes == Takes::EventAndQuery {
         description["description"] =
-            "Does not end. The conditions apply; the other parameters are checked and have no effect."
+            "Does not end. `messages` and the conditions apply; the other parameters are checked and have no effect."
                 .into();
     }
     description
 }
 
 fn taken(takes: Takes, dialect: &Dialect) -> Vec<Value> {
-    let query = dialect.described().map(|described| {
+    let refer = |described: Described| {
         let place = format!(
             "#/components/parameters/{}",
             name_in(dialect, described.name)
         );
         json!({"$ref": place})
-    });
+    };
+    let query = dialect.described().map(refer);
     match takes {
         Takes::Nothing => Vec::new(),
         Takes::Query => query.collect(),
@@ -136,6 +138,7 @@ fn taken(takes: Takes, dialect: &Dialect) -> Vec<Value> {
         )]
         .into_iter()
         .chain(query)
+        .chain(dialect.described_of_events().map(refer))
         .collect(),
     }
 }

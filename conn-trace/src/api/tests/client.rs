@@ -120,7 +120,8 @@ pub(super) async fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
 
 /// Reads until the text, which an answer that does not end has at some place.
 pub(super) async fn read_until(stream: &mut TcpStream, text: &str) -> String {
-    let mut read = Vec::new();
+    // What was written at once is not read in parts.
+    let mut read = Vec::with_capacity(1 << 16);
     while !read
         .windows(text.len())
         .any(|window| window == text.as_bytes())

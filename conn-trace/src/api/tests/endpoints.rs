@@ -107,6 +107,7 @@ async fn varz() {
                     "missed_runs": 0,
                     "missed_ends": 0,
                 },
+                "trace": {"readers": 1, "connections": 2, "messages": 3, "lost": 4},
             },
         })
     );

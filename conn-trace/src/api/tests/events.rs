@@ -6,7 +6,13 @@ use super::{
     client::{connect, exchange, get, read_to_end, read_until},
     fake::{Fake, Running, START},
 };
-use crate::{query::tests::fixture, registry::events::What};
+use crate::{
+    query::tests::fixture,
+    registry::{
+        events::What,
+        messages::{Item, Message},
+    },
+};
 
 /// A request without chunks in the answer.
 fn asking(query: &str, header: &str) -> String {
@@ -119,6 +125,96 @@ async fn conditions_apply() {
     assert_eq!(cids(lines(&fake, "?self=1&direction=in", 3).await)[0], 4);
 }
 
+fn message(cid: u64, number: u64, flags: u32) -> Item {
+    Item::Message(Message {
+        cid,
+        time: fixture::NOW,
+        is_received: flags != 0,
+        bytes: 5,
+        number,
+        flags,
+    })
+}
+
+/// Asks for messages, and waits until they are told.
+async fn asked_for_messages(server: &Running, query: &str) -> tokio::net::TcpStream {
+    let query = format!("?messages=1&{query}");
+    let mut stream = connect(server.address, &asking(&query, "A: b")).await;
+    read_until(&mut stream, "\r\n\r\n").await;
+    stream
+}
+
+#[tokio::test]
+async fn messages_are_told_between_what_happened_before_and_after_them() {
+    let fake = Fake::new(0);
+    let server = Running::start(&fake).await;
+    let mut stream = asked_for_messages(&server, "format=ndjson").await;
+    for cid in 1..=3 {
+        fake.happens(What::Opened, fixture::plain(cid));
+        for number in 1..=2 {
+            fake.moves(&fixture::plain(cid), message(cid, number, 0));
+        }
+    }
+    fake.moves(&fixture::plain(1), Item::Lost(9));
+    fake.happens(What::Closed, closed(1));
+    let text = read_until(&mut stream, "\"close_cause\"").await;
+    let told = text.lines().map(|line| {
+        let event: Value = serde_json::from_str(line).unwrap();
+        let cid = event.get("cid").or(event.pointer("/connection/cid"));
+        let name = event["event"].as_str().unwrap();
+        format!("{name} {}", cid.unwrap_or(&event["lost"]))
+    });
+    let expected = [
+        "opened 1",
+        "message 1",
+        "message 1",
+        "opened 2",
+        "message 2",
+        "message 2",
+        "opened 3",
+        "message 3",
+        "message 3",
+        "lost_messages 9",
+        "closed 1",
+    ];
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn messages_are_those_of_the_connections_asked_for() {
+    let fake = Fake::new(0);
+    let server = Running::start(&fake).await;
+    let mut stream = asked_for_messages(&server, "format=ndjson&cid=2").await;
+    for (cid, flags) in [(1, 0), (2, 0x8000_0120), (3, 0), (2, 0)] {
+        fake.moves(&fixture::plain(cid), message(cid, 8, flags));
+    }
+    let text = read_until(&mut stream, "\"flags\":[]}\n").await;
+    let mut expected = json!({
+        "event": "message", "time": "2026-11-20T12:00:00Z", "cid": 2, "direction": "in",
+        "bytes": 5, "number": 8, "flags": ["MSG_TRUNC", "MSG_WAITALL", "MSG_CMSG_COMPAT"],
+    });
+    let mut lines = text.lines();
+    let mut next = || serde_json::from_str::<Value>(lines.next().unwrap()).unwrap();
+    assert_eq!(next(), expected);
+    expected["direction"] = "out".into();
+    expected["flags"] = json!([]);
+    assert_eq!(next(), expected);
+}
+
+/// A browser that comes back goes on behind the last event with an id.
+#[tokio::test]
+async fn messages_have_no_id() {
+    let fake = Fake::new(0);
+    let server = Running::start(&fake).await;
+    let mut stream = asked_for_messages(&server, "").await;
+    fake.moves(&fixture::plain(1), message(1, 1, 0));
+    let text = read_until(&mut stream, "\n\n").await;
+    assert!(text.starts_with("event: message\ndata: {"), "{text}");
+    let data = text.trim_end().split_once("data: ").unwrap().1;
+    let data: Value = serde_json::from_str(data).unwrap();
+    assert_eq!((data.get("id"), &data["cid"]), (None, &json!(1)));
+}
+
 #[tokio::test]
 async fn what_is_forgotten_is_counted() {
     let fake = Fake::new(0);
@@ -195,6 +291,11 @@ async fn bad_requests() {
             "?ip=x",
             "A: b",
             r#"ip: expected an IP address or CIDR prefix, got "x""#,
+        ),
+        (
+            "?messages=2",
+            "A: b",
+            r#"messages: expected 0, 1, true or false, got "2""#,
         ),
         (
             "?format=csv",

@@ -8,7 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 use tokio::{
-    sync::{oneshot, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
     time::{sleep, timeout},
 };
@@ -21,7 +21,8 @@ use crate::{
         Stopped,
         connection::{Connection, Counters},
         events::{Batch, Events, What},
-        snapshot::{Losses, Scope, Snapshot, Status},
+        messages::{Choice, Item, Told},
+        snapshot::{Losses, Scope, Snapshot, Status, Tracing},
     },
 };
 
@@ -39,6 +40,8 @@ struct State {
     /// What the first connection moves in a second, where each look is a second later.
     moves: Option<Counters>,
     events: Events,
+    /// Those who want messages.
+    readers: Vec<(Choice, mpsc::Sender<Told>)>,
 }
 
 impl Fake {
@@ -52,6 +55,7 @@ impl Fake {
             delay: Duration::ZERO,
             moves: None,
             events: Events::new(),
+            readers: Vec::new(),
         };
         Self(Arc::new(Mutex::new(state)))
     }
@@ -93,6 +97,17 @@ impl Fake {
     pub(super) fn happens(&self, what: What, connection: Connection) {
         let mut state = self.0.lock().unwrap();
         state.events.push(what, connection, NOW, NOW_NS);
+    }
+
+    /// Lets a connection move something, for those that want its messages.
+    pub(super) fn moves(&self, connection: &Connection, item: Item) {
+        let state = self.0.lock().unwrap();
+        let after = *state.events.news().borrow();
+        for (choice, reader) in &state.readers {
+            if (choice.selects)(&connection.facts) {
+                reader.try_send(Told { after, item }).unwrap();
+            }
+        }
     }
 
     /// Lets time pass.
@@ -139,6 +154,12 @@ impl Source for Fake {
         self.0.lock().unwrap().events.news()
     }
 
+    async fn trace(&self, choice: Choice) -> Result<mpsc::Receiver<Told>, Stopped> {
+        let (told, receiver) = mpsc::channel(100);
+        self.0.lock().unwrap().readers.push((choice, told));
+        Ok(receiver)
+    }
+
     async fn status(&self) -> Result<Status, Stopped> {
         self.pause().await;
         self.0.lock().unwrap().status.clone()
@@ -169,6 +190,12 @@ fn healthy(open: u64) -> Status {
         degradations: vec![Degradation::SendfileUncounted("refused".into())],
         attached: true,
         last_loss: None,
+        tracing: Tracing {
+            readers: 1,
+            connections: 2,
+            messages: 3,
+            lost: 4,
+        },
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     registry::{
         connection::{CloseCause, Counters, TcpInfo, TcpState},
         events::What,
+        messages::{Item, Message},
     },
 };
 
@@ -85,8 +86,18 @@ fn every_parameter_of_every_dialect_and_no_other() {
             .map(|described| described.name)
             .collect();
         for path in ENDPOINTS {
+            let of_events: Vec<_> = known
+                .iter()
+                .copied()
+                .chain(
+                    dialect
+                        .described_of_events()
+                        .map(|described| described.name),
+                )
+                .collect();
             let (query, number) = match path {
-                "/connz" | "/connz/events" => (&known[..], 0),
+                "/connz" => (&known[..], 0),
+                "/connz/events" => (&of_events[..], 0),
                 "/connz/{cid}" => (&known[..], 1),
                 _ => (&[][..], 0),
             };
@@ -202,15 +213,29 @@ async fn events_are_as_the_document_says() {
     let validator = truth.validator(&json!({"$ref": "#/components/schemas/Event"}));
     let fake = Fake::new(0);
     let server = Running::start(&fake).await;
-    let text =
-        "GET /connz/events?format=ndjson HTTP/1.0\r\nHost: localhost\r\nLast-Event-ID: 1-1\r\n\r\n";
+    let text = "GET /connz/events?messages=1&format=ndjson HTTP/1.0\r\nHost: localhost\r\nLast-Event-ID: 1-1\r\n\r\n";
     let mut stream = connect(server.address, text).await;
     let mut seed = [0; 24];
-    fake.happens(What::Opened, fixture::connection(1, seed));
+    let head = read_until(&mut stream, "\r\n\r\n").await;
+    let (_, first) = head.split_once("\r\n\r\n").unwrap();
+    let connection = fixture::connection(1, seed);
+    fake.happens(What::Opened, connection.clone());
+    for is_received in [false, true] {
+        let message = Message {
+            cid: 1,
+            time: fixture::NOW,
+            is_received,
+            bytes: u32::MAX,
+            number: 1,
+            flags: u32::MAX,
+        };
+        fake.moves(&connection, Item::Message(message));
+    }
+    fake.moves(&connection, Item::Lost(1));
     seed[0] = 5;
     fake.happens(What::Closed, fixture::connection(1, seed));
     let told = read_until(&mut stream, "\"close_cause\"").await;
-    let (_, told) = told.split_once("\r\n\r\n").unwrap();
+    let told = format!("{first}{told}");
     let told: Vec<Value> = told
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
@@ -219,7 +244,15 @@ async fn events_are_as_the_document_says() {
         .iter()
         .map(|event| event["event"].as_str().unwrap())
         .collect();
-    assert_eq!(names, ["lost", "opened", "closed"]);
+    let expected = [
+        "lost",
+        "opened",
+        "message",
+        "message",
+        "lost_messages",
+        "closed",
+    ];
+    assert_eq!(names, expected);
     for event in told {
         assert!(validator.is_valid(&event), "{event}");
         let mut other = event;
