@@ -31,7 +31,13 @@ impl Programs {
         process::step("building the tests");
         let mut cargo = workspace.cargo("build")?;
         cargo.args(PROFILE);
-        cargo.args(["--locked", "--workspace", "--exclude", EBPF_PACKAGE, "--tests"]);
+        cargo.args([
+            "--locked",
+            "--workspace",
+            "--exclude",
+            EBPF_PACKAGE,
+            "--tests",
+        ]);
         let (end_to_end, others): (Vec<_>, Vec<_>) = artifacts::build(&mut cargo)?
             .into_iter()
             .partition(|executable| executable.package_dir == workspace.root.join(END_TO_END));
