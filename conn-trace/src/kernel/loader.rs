@@ -26,7 +26,7 @@ use super::{
     misses,
     offsets::{Offsets, OffsetsError},
     preemption,
-    ring::{self, Record},
+    ring::{self, Lifecycle, Record},
     sampler::Sampler,
     table::{Table, slots_for},
 };
@@ -94,7 +94,7 @@ pub enum LoadError {
         source: io::Error,
     },
     /// A ring cannot be opened.
-    #[error("a ring: {0}")]
+    #[error("a ring of the programs cannot be opened: {0}")]
     Ring(#[from] MapError),
     /// The list of existing connections cannot be read.
     #[error("listing existing connections: {0}")]
@@ -107,14 +107,8 @@ pub enum LoadError {
 /// The loaded programs and their maps. Dropping it detaches everything and leaves nothing behind.
 pub struct Tracer {
     table: Table,
-    ring: RingBuf<MapData>,
+    lifecycle: Lifecycle,
     messages_ring: RingBuf<MapData>,
-    /// Records that were taken out of the ring before anybody asked for them.
-    kept: Vec<Record>,
-    /// Records that could not be read meanwhile.
-    unreadable: u64,
-    /// Ends that found no room in the ring, as of then.
-    ring_lost_before: u64,
     sampler: Sampler,
     clocks: Clocks,
     degradations: Vec<Degradation>,
@@ -179,17 +173,12 @@ impl Tracer {
         let mut sampler = Sampler::new(&mut ebpf)?;
         let clocks = Clocks::measure(|| sampler.clock(&ebpf))?;
         let table = Table::new(&ebpf, slots)?;
-        let [ring, messages_ring] = [
-            take_ring(&mut ebpf, "LIFECYCLE")?,
-            take_ring(&mut ebpf, "MESSAGES")?,
-        ];
+        let lifecycle = Lifecycle::new(take_ring(&mut ebpf, "LIFECYCLE")?);
+        let messages_ring = take_ring(&mut ebpf, "MESSAGES")?;
         Ok(Self {
             table,
-            ring,
+            lifecycle,
             messages_ring,
-            kept: Vec::new(),
-            unreadable: 0,
-            ring_lost_before: 0,
             sampler,
             clocks,
             degradations: offsets
@@ -355,9 +344,8 @@ impl Tracer {
     }
 
     /// Takes every record out of the lifecycle ring; gives the number that could not be read.
-    pub fn drain(&mut self, mut take: impl FnMut(Record)) -> u64 {
-        mem::take(&mut self.kept).into_iter().for_each(&mut take);
-        mem::take(&mut self.unreadable) + ring::drain(&mut self.ring, take)
+    pub fn drain(&mut self, take: impl FnMut(Record)) -> u64 {
+        self.lifecycle.drain(take)
     }
 
     /// Takes every record out of the ring of messages; gives the number that could not be read. If it
@@ -370,13 +358,7 @@ impl Tracer {
     /// Makes room in the ring, and in the table where the ring had none; [`drain`](Self::drain)
     /// gives what was there.
     pub(super) fn keep_ended(&mut self) {
-        let kept = &mut self.kept;
-        self.unreadable += ring::drain(&mut self.ring, |record| kept.push(record));
-        let lost = self.table.stats().ring_lost_closed;
-        if mem::replace(&mut self.ring_lost_before, lost) != lost {
-            self.table
-                .scan(|_| (), |entry| kept.push(ring::closed(entry)));
-        }
+        self.lifecycle.keep_ended(&self.table);
     }
 
     /// What the programs could not see or take up: a number that grows with each.

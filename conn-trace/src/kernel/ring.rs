@@ -1,12 +1,17 @@
 //! The lifecycle ring, and that of messages.
 
+use std::mem;
+
 use aya::maps::{MapData, RingBuf};
 use conn_trace_common::{
     lifecycle::{CLOSED, Closed, ESTABLISHED, Header, OPENED},
     message::Message,
 };
 
-use super::{map::Plain, table::Entry};
+use super::{
+    map::Plain,
+    table::{Entry, Table},
+};
 
 /// A record of the ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,8 +24,45 @@ pub enum Record {
     Closed(Box<Closed>),
 }
 
+/// The lifecycle ring, and what was taken out of it before anybody asked.
+pub(super) struct Lifecycle {
+    ring: RingBuf<MapData>,
+    kept: Vec<Record>,
+    /// Records that could not be read meanwhile.
+    unreadable: u64,
+    /// Ends that had found no room in the ring by then.
+    lost: u64,
+}
+
+impl Lifecycle {
+    pub(super) fn new(ring: RingBuf<MapData>) -> Self {
+        Self {
+            ring,
+            kept: Vec::new(),
+            unreadable: 0,
+            lost: 0,
+        }
+    }
+
+    /// Takes every record, those that were kept first. Gives the number that could not be read.
+    pub(super) fn drain(&mut self, mut take: impl FnMut(Record)) -> u64 {
+        mem::take(&mut self.kept).into_iter().for_each(&mut take);
+        mem::take(&mut self.unreadable) + drain(&mut self.ring, take)
+    }
+
+    /// Makes room in the ring, and in the table for what it had none for.
+    pub(super) fn keep_ended(&mut self, table: &Table) {
+        let kept = &mut self.kept;
+        self.unreadable += drain(&mut self.ring, |record| kept.push(record));
+        let lost = table.stats().ring_lost_closed;
+        if mem::replace(&mut self.lost, lost) != lost {
+            table.scan(|_live| (), |entry| kept.push(closed(entry)));
+        }
+    }
+}
+
 /// Takes every record out of the ring. Gives the number of records that could not be read.
-pub(super) fn drain(ring: &mut RingBuf<MapData>, mut take: impl FnMut(Record)) -> u64 {
+fn drain(ring: &mut RingBuf<MapData>, mut take: impl FnMut(Record)) -> u64 {
     let mut unreadable = 0;
     while let Some(item) = ring.next() {
         match decode(&item) {
@@ -44,7 +86,7 @@ pub(super) fn drain_messages(ring: &mut RingBuf<MapData>, mut take: impl FnMut(M
 }
 
 /// The record of an end that found no room in the ring.
-pub(super) fn closed(entry: Entry) -> Record {
+fn closed(entry: Entry) -> Record {
     let Entry { slot, hot, cold } = entry;
     let header = Header {
         kind: CLOSED,
