@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::{
     api::{self, ServerIdentity},
     cli::AgentArgs,
+    config::Configuration,
     kernel::{
         LoadError, Options, Tracer,
         cgroups::Cgroups,
@@ -29,7 +30,7 @@ const SERVER_ID_NAMESPACE: Uuid = Uuid::from_u128(0x6f1c_52a0_9d3b_4e7f_8a61_c04
 ///
 /// # Errors
 /// If it cannot start, or the registry ends by itself.
-pub async fn run(args: AgentArgs) -> Result<()> {
+pub async fn run(args: AgentArgs, configuration: Configuration) -> Result<()> {
     let failed: Vec<_> = preflight::run()
         .into_iter()
         .filter(|check| check.outcome == Outcome::Failed)
@@ -42,7 +43,8 @@ pub async fn run(args: AgentArgs) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     // Before loading: a port in use is found while nothing has to be undone.
     let server = api::Server::bind(api_config(&args)).await?;
-    let registry = start(&args, server.local_addr().port()).context("starting the tracer")?;
+    let registry =
+        start(&args, &configuration, server.local_addr().port()).context("starting the tracer")?;
     let handle = registry.handle();
     tracing::info!(listen = %server.local_addr(), "ready; try curl http://{}/connz", server.local_addr());
 
@@ -62,7 +64,7 @@ pub async fn run(args: AgentArgs) -> Result<()> {
 }
 
 /// Loads and attaches the programs, proves them on a known connection, lists what exists.
-fn start(args: &AgentArgs, port: u16) -> Result<Registry> {
+fn start(args: &AgentArgs, configuration: &Configuration, port: u16) -> Result<Registry> {
     let options = Options {
         max_connections: args.max_connections,
         kernel_log: args.kernel_log,
@@ -99,6 +101,7 @@ fn start(args: &AgentArgs, port: u16) -> Result<Registry> {
                 netns: passed.netns,
                 ports: vec![port],
             },
+            classify: Box::new(configuration.matcher()),
         },
     )?)
 }

@@ -7,6 +7,7 @@ pub mod agent;
 pub mod api;
 pub mod cli;
 mod client;
+pub mod config;
 pub mod connz;
 pub mod doctor;
 #[expect(
@@ -16,5 +17,6 @@ pub mod doctor;
 pub mod kernel;
 pub mod query;
 pub mod registry;
+pub mod services;
 mod terminal;
 pub mod trace;

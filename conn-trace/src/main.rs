@@ -37,6 +37,9 @@ fn serve(args: AgentArgs) -> anyhow::Result<ExitCode> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?
-        .block_on(agent::run(args))?;
+        .block_on(agent::run(
+            args,
+            conn_trace::config::Configuration::load(None)?,
+        ))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -74,6 +74,7 @@ fn connection(cid: u32, now: Timestamp, programs: &[Arc<str>], random: &mut Rand
         netns: 4_026_531_840,
         cgroup: Some("/system.slice/some.service".into()),
         container: None,
+        service: None,
         is_self: false,
     };
     let (in_bytes, out_bytes) = (below(1 << 32), below(1 << 40));

@@ -1,6 +1,9 @@
 //! `ip` and `local_ip`: an address or a CIDR prefix.
 
-use std::net::IpAddr;
+use std::{
+    fmt::{self, Display, Formatter},
+    net::IpAddr,
+};
 
 use ipnet::{IpNet, Ipv4Net};
 
@@ -43,6 +46,21 @@ impl Network {
     #[must_use]
     pub fn contains(&self, endpoint: &Endpoint) -> bool {
         self.net.contains(&endpoint.ip) && self.scope.is_none_or(|scope| scope == endpoint.scope)
+    }
+}
+
+impl Display for Network {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { net, scope } = self;
+        if net.prefix_len() == net.max_prefix_len() {
+            write!(f, "{}", net.addr())?;
+        } else {
+            write!(f, "{net}")?;
+        }
+        match scope {
+            Some(scope) => write!(f, "%{scope}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::row::Row;
 
 /// The columns of every table: the fields of a row, in its order.
-const COLUMNS: [&str; 37] = [
+const COLUMNS: [&str; 38] = [
     "cid",
     "uid",
     "pid",
@@ -43,6 +43,7 @@ const COLUMNS: [&str; 37] = [
     "netns",
     "cgroup",
     "container",
+    "service",
 ];
 
 /// The columns of rates.

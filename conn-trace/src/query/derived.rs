@@ -2,15 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::registry::connection::{Connection, Direction, Owner, Process};
-
-/// The process that owns a socket, where it is known.
-pub(super) fn process(owner: &Owner) -> Option<&Process> {
-    match owner {
-        Owner::Unknown => None,
-        Owner::Exact(process) | Owner::Scan(process) | Owner::Kernel(process) => Some(process),
-    }
-}
+use crate::registry::connection::{Connection, Direction};
 
 /// The direction as rows show it and filters take it.
 pub(super) fn direction_name(direction: Direction) -> &'static str {

@@ -1,5 +1,7 @@
 //! Which rows are shown.
 
+use std::fmt::{self, Display, Formatter};
+
 use super::{address::Network, derived, pattern::Pattern, ports::Ports};
 use crate::registry::connection::{Connection, Direction, Facts};
 
@@ -53,6 +55,20 @@ impl From<&str> for User {
     }
 }
 
+impl User {
+    /// Whether it is the user of this name and number.
+    #[must_use]
+    pub fn is(&self, name: &str, uid: u32) -> bool {
+        self.name == name || self.uid == Some(uid)
+    }
+}
+
+impl Display for User {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
 impl Filter {
     /// Whether the connection is one of those meant.
     #[must_use]
@@ -63,27 +79,37 @@ impl Filter {
     /// Whether a connection of these facts is.
     #[must_use]
     pub fn matches_facts(&self, facts: &Facts) -> bool {
-        let process = || derived::process(&facts.owner);
+        let process = || facts.owner.process();
         (self.with_self || !facts.is_self)
             && holds(self.cid.as_ref(), |cid| *cid == facts.cid)
             && holds(self.ip.as_ref(), |network| network.contains(&facts.peer))
-            && holds(self.local_ip.as_ref(), |network| network.contains(&facts.local))
+            && holds(self.local_ip.as_ref(), |network| {
+                network.contains(&facts.local)
+            })
             && holds(self.port.as_ref(), |ports| ports.contains(facts.peer.port))
-            && holds(self.local_port.as_ref(), |ports| ports.contains(facts.local.port))
-            && holds(self.direction.as_ref(), |direction| *direction == facts.direction)
-            && holds(self.pid.as_ref(), |pid| process().is_some_and(|process| process.pid == *pid))
+            && holds(self.local_port.as_ref(), |ports| {
+                ports.contains(facts.local.port)
+            })
+            && holds(self.direction.as_ref(), |direction| {
+                *direction == facts.direction
+            })
+            && holds(self.pid.as_ref(), |pid| {
+                process().is_some_and(|process| process.pid == *pid)
+            })
             && holds(self.comm.as_ref(), |comm| {
                 process().is_some_and(|process| comm.matches(&process.comm))
             })
-            && holds(self.user.as_ref(), |user| {
-                *user.name == *facts.user || user.uid == Some(facts.uid)
-            })
+            && holds(self.user.as_ref(), |user| user.is(&facts.user, facts.uid))
             && holds(self.cgroup.as_ref(), |cgroup| {
-                facts.cgroup.as_ref().is_some_and(|path| cgroup.matches(path))
+                facts
+                    .cgroup
+                    .as_ref()
+                    .is_some_and(|path| cgroup.matches(path))
             })
             && holds(self.netns.as_ref(), |netns| *netns == facts.netns)
-            // A connection belongs to a service by configuration, and none is configured.
-            && self.service.is_none()
+            && holds(self.service.as_ref(), |service| {
+                facts.service.as_deref() == Some(service.as_str())
+            })
             && !self.unknowable
     }
 }

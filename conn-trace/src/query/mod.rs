@@ -26,6 +26,7 @@ mod schema;
 mod sort;
 mod state;
 mod tcp;
+mod text;
 mod top;
 mod value;
 

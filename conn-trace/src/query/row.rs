@@ -135,6 +135,9 @@ pub struct Row<'a> {
     /// Container that the cgroup's path names. Left out where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub container: Option<&'a str>,
+    /// The configured service that it belongs to. Left out where it belongs to none, or not yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<&'a str>,
     /// TCP's own figures. Left out unless asked for by `tcp=1`, and where there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tcp: Option<Tcp<'a>>,
@@ -153,7 +156,7 @@ impl<'a> Row<'a> {
             rates,
             ..
         } = connection;
-        let process = derived::process(&facts.owner);
+        let process = facts.owner.process();
         let end = connection.end.as_ref();
         let info = connection.tcp.as_ref();
         Self {
@@ -200,6 +203,7 @@ impl<'a> Row<'a> {
             netns: facts.netns,
             cgroup: facts.cgroup.as_deref(),
             container: facts.container.as_deref(),
+            service: facts.service.as_deref(),
             tcp: info.filter(|_| tcp).map(|info| Tcp::new(info, *state)),
         }
     }

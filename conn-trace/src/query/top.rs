@@ -54,12 +54,11 @@ pub(super) fn compare_facts(
         SortKey::Ip => order.apply(a.peer.ip.cmp(&b.peer.ip)),
         SortKey::Port => order.apply(a.peer.port.cmp(&b.peer.port)),
         SortKey::Pid => {
-            let pid = |facts: &Facts| derived::process(&facts.owner).map(|owner| owner.pid);
+            let pid = |facts: &Facts| facts.owner.process().map(|owner| owner.pid);
             by_value(order, &pid(a), &pid(b))
         }
         SortKey::Comm => {
-            let [a, b] =
-                [a, b].map(|facts| derived::process(&facts.owner).map(|owner| &owner.comm));
+            let [a, b] = [a, b].map(|facts| facts.owner.process().map(|owner| &owner.comm));
             by_value(order, &a, &b)
         }
         SortKey::Constant => Ordering::Equal,
@@ -121,10 +120,8 @@ fn by_key<'a, B: ByValue<'a>>(key: SortKey, now_ns: u64, rows: B) -> B::Result {
                 .as_ref()
                 .map(|end| reason(end.cause, row.facts.direction))
         }),
-        SortKey::Pid => rows.by(|row| derived::process(&row.facts.owner).map(|owner| owner.pid)),
-        SortKey::Comm => {
-            rows.by(|row| derived::process(&row.facts.owner).map(|owner| &*owner.comm))
-        }
+        SortKey::Pid => rows.by(|row| row.facts.owner.process().map(|owner| owner.pid)),
+        SortKey::Comm => rows.by(|row| row.facts.owner.process().map(|owner| &*owner.comm)),
         SortKey::Ip => rows.by(|row| Some(row.facts.peer.ip)),
         SortKey::Port => rows.by(|row| Some(row.facts.peer.port)),
         SortKey::InBytesRate => rows.by_rate(|rates| rates.in_bytes),

@@ -62,6 +62,8 @@ pub struct Facts {
     pub cgroup: Option<Arc<str>>,
     /// Container id found in that path.
     pub container: Option<Arc<str>>,
+    /// Name of the configured service that it belongs to, if that is known.
+    pub service: Option<Arc<str>>,
     /// Whether the agent itself owns the socket.
     pub is_self: bool,
 }
@@ -132,6 +134,17 @@ pub enum Owner {
     Scan(Process),
     /// A kernel thread.
     Kernel(Process),
+}
+
+impl Owner {
+    /// The process, where it is known.
+    #[must_use]
+    pub fn process(&self) -> Option<&Process> {
+        match self {
+            Self::Unknown => None,
+            Self::Exact(process) | Self::Scan(process) | Self::Kernel(process) => Some(process),
+        }
+    }
 }
 
 /// A process.

@@ -140,6 +140,7 @@ impl Describer {
             netns: cold.netns,
             cgroup,
             container,
+            service: None,
         }
     }
 }

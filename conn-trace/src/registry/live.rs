@@ -2,12 +2,16 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::Bound,
     sync::Arc,
 };
 
 use conn_trace_common::table::{HotEntry, OWNER_KERNEL, OWNER_PROCESS};
 
-use super::connection::{Facts, Origin, Owner};
+use super::{
+    connection::{Facts, Origin, Owner},
+    services::Membership,
+};
 
 /// Socket cookie and generation: one connection.
 pub(super) type Key = (u64, u32);
@@ -20,6 +24,7 @@ pub(super) struct Live {
     pub(super) facts: Arc<Facts>,
     /// Whether its readers know that its handshake has ended, or need not.
     pub(super) is_told_established: bool,
+    pub(super) membership: Membership,
 }
 
 impl Live {
@@ -82,6 +87,16 @@ impl LiveSet {
     pub(super) fn only(&self, cid: Option<u64>) -> impl Iterator<Item = &Live> {
         let (first, last) = cid.map_or((0, u64::MAX), |cid| (cid, cid));
         self.by_cid.range(first..=last).map(|(_, live)| live)
+    }
+
+    /// Those of higher numbers than this.
+    pub(super) fn behind(&self, cid: u64) -> impl Iterator<Item = (u64, &Live)> {
+        let behind = (Bound::Excluded(cid), Bound::Unbounded);
+        self.by_cid.range(behind).map(|(&cid, live)| (cid, live))
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Live> {
+        self.by_cid.values_mut()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Live)> {

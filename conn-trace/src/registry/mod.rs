@@ -16,6 +16,7 @@ pub mod messages;
 mod names;
 mod owners;
 pub mod rates;
+pub mod services;
 pub mod snapshot;
 mod state;
 mod trace;
@@ -29,6 +30,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use thiserror::Error;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -40,6 +42,7 @@ use self::{
     connection::Process,
     events::Batch,
     messages::{Choice, Told},
+    services::{Classify, Report},
     snapshot::{Scope, Snapshot, Status, Taken, Visitor},
     state::State,
 };
@@ -75,6 +78,8 @@ pub struct Settings {
     pub max_connections: u32,
     /// Which sockets are the agent's own.
     pub own: Own,
+    /// Which services there are.
+    pub classify: Box<dyn Classify>,
 }
 
 /// Reads connections for a reader, and answers it.
@@ -86,6 +91,9 @@ enum Command {
     Events(u64, oneshot::Sender<Batch>),
     Trace(Choice, oneshot::Sender<mpsc::Receiver<Told>>),
     OwnersFound(HashMap<u64, Process>),
+    Report(oneshot::Sender<Report>),
+    Reconfigure(Box<dyn Classify>, Vec<u16>, oneshot::Sender<()>),
+    ResetPeak(String, oneshot::Sender<bool>),
     Stop,
 }
 
@@ -131,6 +139,35 @@ impl Handle {
     /// If the registry has stopped.
     pub async fn status(&self) -> Result<Status, Stopped> {
         self.ask(Command::Status).await
+    }
+
+    /// What is known of the host and of each service.
+    ///
+    /// # Errors
+    /// If the registry has stopped.
+    pub async fn report(&self) -> Result<Report, Stopped> {
+        self.ask(Command::Report).await
+    }
+
+    /// Replaces the services, and the ports that the agent listens on.
+    ///
+    /// # Errors
+    /// If the registry has stopped.
+    pub async fn reconfigure(
+        &self,
+        classify: Box<dyn Classify>,
+        ports: Vec<u16>,
+    ) -> Result<(), Stopped> {
+        self.ask(|reply| Command::Reconfigure(classify, ports, reply))
+            .await
+    }
+
+    /// Lets the peak of a service begin anew at what is open now; whether there is such a service.
+    ///
+    /// # Errors
+    /// If the registry has stopped.
+    pub async fn reset_peak(&self, service: String) -> Result<bool, Stopped> {
+        self.ask(|reply| Command::ResetPeak(service, reply)).await
     }
 
     /// Some of what happened after the event of this number.
@@ -246,6 +283,11 @@ async fn run(
         tokio::select! {
             () = sleep(pause) => {
                 pause = if state.catch_up()? { TICK } else { IDLE_TICK };
+                state.review_undecided()?;
+                if !scanning && last_scan.elapsed() >= OWNER_SCAN_INTERVAL && state.wants_owners() {
+                    last_scan = Instant::now();
+                    scanning = look_for_owners(&state, owners.clone());
+                }
             }
             command = inbox.recv() => match command {
                 Some(Command::Visit(visit)) => {
@@ -268,6 +310,16 @@ async fn run(
                 Some(Command::OwnersFound(found)) => {
                     scanning = false;
                     state.owners_found(found);
+                }
+                Some(Command::Report(reply)) => {
+                    let _ = reply.send(state.report()?);
+                }
+                Some(Command::Reconfigure(classify, ports, reply)) => {
+                    state.reconfigure(classify, ports)?;
+                    let _ = reply.send(());
+                }
+                Some(Command::ResetPeak(service, reply)) => {
+                    let _ = reply.send(state.members.reset_peak(&service, Timestamp::now()));
                 }
                 Some(Command::Stop) | None => return Ok(()),
             },

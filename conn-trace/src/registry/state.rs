@@ -24,6 +24,7 @@ use super::{
     messages::Messages,
     names::Names,
     owners,
+    services::{Members, Membership, Rounds, Stage},
     snapshot::Losses,
 };
 use crate::kernel::{
@@ -62,6 +63,8 @@ pub(super) struct State {
     /// When readers of messages were last offered all connections.
     pub(super) reviewed: Instant,
     pub(super) audit: Audit,
+    pub(super) members: Members,
+    pub(super) rounds: Rounds,
     pub(super) last_loss: Option<Timestamp>,
     /// Sockets without an owner as of the last snapshot, by the inode of their file.
     pub(super) ownerless: HashMap<u64, Key>,
@@ -75,6 +78,7 @@ impl State {
             closed_history_age,
             max_connections,
             own,
+            classify,
         } = settings;
         Self {
             describer: Describer {
@@ -103,6 +107,8 @@ impl State {
             messages: Messages::default(),
             reviewed: Instant::now(),
             audit: Audit::new(),
+            members: Members::new(classify, Timestamp::now()),
+            rounds: Rounds::new(),
             ownerless: HashMap::new(),
         }
     }
@@ -162,9 +168,11 @@ impl State {
             self.reserved.now.insert(key, cid);
             return;
         };
-        let facts = self.describer.facts(cid, &entry.hot, &entry.cold, moment);
-        let facts = Arc::new(facts);
+        let mut facts = self.describer.facts(cid, &entry.hot, &entry.cold, moment);
         let is_established = has_handshake(&entry.hot, &entry.cold);
+        let stage = stage(is_established, &entry.hot);
+        let membership = self.members.enter(key, &mut facts, stage, moment.wall);
+        let facts = Arc::new(facts);
         let connection = opened_connection(Arc::clone(&facts), &entry.hot, moment);
         self.tell_opened(&connection, is_established, moment);
         let is_told_established = is_established || facts.origin == Origin::Preexisting;
@@ -173,6 +181,7 @@ impl State {
             slot,
             facts: Arc::clone(&facts),
             is_told_established,
+            membership,
         };
         self.live.insert(cid, live);
         self.offer_opened(key, slot, entry.hot.traced != 0, &facts, moment);
@@ -186,9 +195,12 @@ impl State {
     }
 
     fn established(&mut self, key: Key, entry: &Entry, moment: &Moment) {
-        if let Some((_, live)) = self.live.get_mut(key)
-            && !mem::replace(&mut live.is_told_established, true)
-        {
+        let Some((_, live)) = self.live.get_mut(key) else {
+            return;
+        };
+        self.members
+            .establish(&mut live.membership, &live.facts, moment.wall);
+        if !mem::replace(&mut live.is_told_established, true) {
             let connection = opened_connection(Arc::clone(&live.facts), &entry.hot, moment);
             self.events
                 .push(What::Established, connection, moment.wall, moment.boot_ns);
@@ -200,6 +212,8 @@ impl State {
         if let Some((cid, live)) = self.live.get_mut(key) {
             let mut facts = self.describer.facts(cid, &entry.hot, &entry.cold, moment);
             settle(&mut facts, &live.facts);
+            self.members
+                .review(key, &mut live.membership, &mut facts, moment.wall);
             live.facts = Arc::new(facts);
         }
     }
@@ -219,8 +233,10 @@ impl State {
         if let Some(before) = &before {
             settle(&mut facts, &before.facts);
         }
-        let facts = Arc::new(facts);
         let is_established = has_handshake(hot, cold);
+        let membership = before.as_ref().map(|live| live.membership.clone());
+        let membership = self.end_membership(key, membership, is_established, &mut facts, moment);
+        let facts = Arc::new(facts);
         match before {
             // It had ended before anybody could tell of it.
             None => {
@@ -243,8 +259,37 @@ impl State {
             moment.boot_ns,
         );
         self.ended = self.ended + connection.counters;
+        self.members.ended(&membership, &connection);
         self.history.push(connection);
         self.history.age(moment.boot_ns);
+    }
+
+    /// What a connection that has ended counts as.
+    fn end_membership(
+        &mut self,
+        key: Key,
+        before: Option<Membership>,
+        is_established: bool,
+        facts: &mut Facts,
+        moment: &Moment,
+    ) -> Membership {
+        let now = moment.wall;
+        let mut membership = before.unwrap_or_else(|| {
+            // One that was taken up late was open then.
+            let was_open = is_established || facts.origin != Origin::Opened;
+            let stage = if was_open {
+                Stage::Open
+            } else {
+                Stage::Connecting
+            };
+            self.members.enter(key, facts, stage, now)
+        });
+        self.members.review(key, &mut membership, facts, now);
+        let mut membership = self.members.end(key, membership, facts, now);
+        if is_established {
+            self.members.establish(&mut membership, facts, now);
+        }
+        membership
     }
 
     /// Looks at the loss counters; lost records are made up for from the table.
@@ -389,6 +434,8 @@ impl State {
                 });
                 facts.is_self |= process.pid == self.describer.own.pid;
                 facts.owner = Owner::Scan(process);
+                self.members
+                    .review(key, &mut live.membership, facts, Timestamp::now());
             }
         }
     }
@@ -397,6 +444,20 @@ impl State {
 /// Whether the handshake has ended. MPTCP's has no sequence numbers, an older one no time.
 fn has_handshake(hot: &HotEntry, cold: &ColdEntry) -> bool {
     hot.flags & FLAG_BASED != 0 || cold.established_ns != 0
+}
+
+/// Whether a connection is open when it comes to be known. The handshake of one that is older than the
+/// agent may leave no trace.
+fn stage(is_established: bool, hot: &HotEntry) -> Stage {
+    let has_begun = !matches!(
+        TcpState::from_kernel(hot.state),
+        TcpState::SynSent | TcpState::SynRecv | TcpState::Close
+    );
+    if is_established || has_begun {
+        Stage::Open
+    } else {
+        Stage::Connecting
+    }
 }
 
 /// The last counted message, or the start without one; not after `end_ns`.

@@ -51,7 +51,7 @@ pub(super) const CONDITIONS: [(&str, Shown); 27] = [
     ("cgroup=/system.slice/*", |row| row.get("cgroup").is_some()),
     ("netns=4026531841", |row| row["netns"] == 4_026_531_841_u32),
     ("netns=4026531842", |_| false),
-    ("service=fix", |_| false),
+    ("service=fix", |row| row["service"] == "fix"),
     ("", |_| true),
 ];
 

@@ -135,6 +135,7 @@ pub(crate) fn connection(cid: u64, seed: Seed) -> Connection {
         netns: 4_026_531_840 + u32::from(netns % 2),
         cgroup: (cgroup > 0).then(|| format!("/system.slice/{cgroup}.service").into()),
         container: (cgroup > 4).then(|| "c0ffee".into()),
+        service: (peer > 3).then(|| "fix".into()),
         is_self: myself == 5,
     };
     Connection {

@@ -55,6 +55,7 @@ fn a_row_of_which_all_is_known() {
         facts.counted_since = Some(NOW);
         facts.cgroup = Some("/docker/c0ffee".into());
         facts.container = Some("c0ffee".into());
+        facts.service = Some("im".into());
         facts.peer.ip = "fe80::2".parse().unwrap();
         facts.peer.scope = 3;
     });
@@ -74,6 +75,7 @@ fn a_row_of_which_all_is_known() {
         ("counted_since", json!("2026-11-20T12:00:00Z")),
         ("cgroup", json!("/docker/c0ffee")),
         ("container", json!("c0ffee")),
+        ("service", json!("im")),
         ("rtt", json!("1.039ms")),
     ] {
         assert_eq!(row[field], value, "{field}");

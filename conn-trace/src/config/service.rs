@@ -1,0 +1,220 @@
+//! `[[service]]`: a name, its selectors, and how it is shown.
+
+use std::{
+    fmt::{self, Display, Formatter},
+    net::SocketAddr,
+    ops::Deref,
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::SignedDuration;
+use serde::{Deserialize, Deserializer, de::Error as _};
+
+use crate::{
+    query::{Network, Pattern, Ports, Quoted, User},
+    registry::{connection::Direction, services::Service},
+    services::{Choice, Namespace, Selector, Unit},
+};
+
+/// A name has to fit into paths and labels.
+const LONGEST_NAME: usize = 64;
+/// Connections without a message for this long are idle, unless the service says otherwise.
+const IDLE_AFTER: Duration = Duration::from_mins(10);
+/// Clients, ports and processes that are shown one by one: series for a service, times three.
+const TOP: u8 = 10;
+const MOST_TOP: u8 = 100;
+
+/// What the file says of a service.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceSection {
+    /// Its name.
+    pub name: ServiceName,
+    remote_ip: Option<Choice<Network>>,
+    remote_port: Option<Choice<Ports>>,
+    local_ip: Option<Choice<Network>>,
+    local_port: Option<Choice<Ports>>,
+    direction: Option<Choice<Direction>>,
+    comm: Option<Choice<Pattern>>,
+    exe: Option<Choice<Pattern>>,
+    uid: Option<Choice<User>>,
+    unit: Option<Choice<Unit>>,
+    cgroup: Option<Choice<Pattern>>,
+    container: Option<Choice<Pattern>>,
+    netns: Option<Choice<Namespace>>,
+    /// Beginning of the names of a second set of series, those of the FIX exporter.
+    pub metric_prefix: Option<MetricPrefix>,
+    /// Where the API answers for this service alone.
+    pub listen: Option<SocketAddr>,
+    /// Connections that are all right; alerts are made from it.
+    pub connection_limit: Option<u32>,
+    #[serde(default, deserialize_with = "duration")]
+    idle_after: Option<Duration>,
+    client_prefix_v4: Option<PrefixLength<32>>,
+    client_prefix_v6: Option<PrefixLength<128>>,
+    top: Option<u8>,
+}
+
+impl ServiceSection {
+    /// What is wrong with it as a whole.
+    pub(super) fn fault(&self) -> Option<String> {
+        if self.selectors().is_empty() {
+            return Some(
+                "no selector: every connection would belong to it; say what it is, or \
+                 remote_ip = [\"0.0.0.0/0\", \"::/0\"] for all"
+                    .to_owned(),
+            );
+        }
+        let top = self.top.filter(|&top| top == 0 || top > MOST_TOP)?;
+        Some(format!(
+            "top: expected an integer from 1 to {MOST_TOP}, got {top}"
+        ))
+    }
+
+    /// What the registry has to know of it, and what belongs to it.
+    pub(super) fn watched(&self) -> (Service, Vec<Selector>) {
+        let v4 = self.client_prefix_v4.map_or(32, |length| length.0);
+        let v6 = self.client_prefix_v6.map_or(128, |length| length.0);
+        let service = Service {
+            name: Arc::clone(&self.name.0),
+            idle_after: self.idle_after.unwrap_or(IDLE_AFTER),
+            client_prefix: (v4, v6),
+            top: self.top.unwrap_or(TOP).into(),
+        };
+        (service, self.selectors())
+    }
+
+    /// Its selectors; those that cost most to try come last.
+    fn selectors(&self) -> Vec<Selector> {
+        [
+            self.remote_port.clone().map(Selector::RemotePort),
+            self.local_port.clone().map(Selector::LocalPort),
+            self.direction.clone().map(Selector::Direction),
+            self.remote_ip.clone().map(Selector::RemoteIp),
+            self.local_ip.clone().map(Selector::LocalIp),
+            self.netns.clone().map(Selector::Netns),
+            self.uid.clone().map(Selector::Uid),
+            self.comm.clone().map(Selector::Comm),
+            self.unit.clone().map(Selector::Unit),
+            self.cgroup.clone().map(Selector::Cgroup),
+            self.container.clone().map(Selector::Container),
+            self.exe.clone().map(Selector::Exe),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// The addresses of the peers that it selects, as the FIX exporter's label `target` has them.
+    #[must_use]
+    pub fn target(&self) -> String {
+        self.remote_ip
+            .as_ref()
+            .map_or_else(|| "*".to_owned(), ToString::to_string)
+    }
+}
+
+/// The name of a service: letters, digits, `_`, `-` and `.`, of at most 64 characters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ServiceName(Arc<str>);
+
+impl Deref for ServiceName {
+    type Target = Arc<str>;
+
+    fn deref(&self) -> &Arc<str> {
+        &self.0
+    }
+}
+
+impl Display for ServiceName {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for ServiceName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(is_plain) {
+            return Err(D::Error::custom(format!(
+                "name: expected 1 to {LONGEST_NAME} letters, digits, _, - and ., got {}",
+                Quoted::new(&name)
+            )));
+        }
+        // As paths, these would lead elsewhere.
+        if name.chars().all(|c| c == '.') {
+            return Err(D::Error::custom(format!("name: \"{name}\" is none")));
+        }
+        Ok(Self(name.into()))
+    }
+}
+
+/// The beginning of the names of series: a letter, then letters, digits and `_`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricPrefix(String);
+
+impl Display for MetricPrefix {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// That of the agent's own series.
+const RESERVED_PREFIX: &str = "conntrace";
+
+impl<'de> Deserialize<'de> for MetricPrefix {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let prefix = String::deserialize(deserializer)?;
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let begins_well = prefix.starts_with(|c: char| c.is_ascii_alphabetic());
+        if !begins_well || prefix.len() > LONGEST_NAME || !prefix.chars().all(is_plain) {
+            return Err(D::Error::custom(format!(
+                "metric_prefix: expected a letter, then letters, digits and _, got {}",
+                Quoted::new(&prefix)
+            )));
+        }
+        if prefix == RESERVED_PREFIX {
+            return Err(D::Error::custom(format!(
+                "metric_prefix: \"{RESERVED_PREFIX}\" is that of the agent's own series"
+            )));
+        }
+        Ok(Self(prefix))
+    }
+}
+
+/// Bits of an address, of `MOST` at most.
+#[derive(Clone, Copy, Debug)]
+struct PrefixLength<const MOST: u8>(u8);
+
+impl<'de, const MOST: u8> Deserialize<'de> for PrefixLength<MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let length = i64::deserialize(deserializer)?;
+        u8::try_from(length)
+            .ok()
+            .filter(|length| *length <= MOST)
+            .map(Self)
+            .ok_or_else(|| {
+                D::Error::custom(format!(
+                    "expected a length of a prefix from 0 to {MOST}, got {length}"
+                ))
+            })
+    }
+}
+
+/// A time above 0, as `90s`, `15m` or `24h`.
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let time: Result<SignedDuration, _> = text.parse();
+    time.ok()
+        .and_then(|time| Duration::try_from(time).ok())
+        .filter(|time| !time.is_zero())
+        .map(Some)
+        .ok_or_else(|| {
+            D::Error::custom(format!(
+                "expected a time above 0 such as 90s or 15m, got {}",
+                Quoted::new(&text)
+            ))
+        })
+}

@@ -1,0 +1,320 @@
+//! Counts connections where they belong.
+
+use std::{collections::HashSet, mem, sync::Arc};
+
+use jiff::Timestamp;
+
+use super::{
+    Classify, Service, Verdict,
+    breakdowns::Breakdowns,
+    figures::{Sampled, SampledSums},
+    membership::{Membership, Place, Stage},
+    tally::Tally,
+};
+use crate::registry::{
+    connection::{Connection, Counters, Facts, Origin},
+    live::Key,
+};
+
+/// What is known of one service.
+#[derive(Debug)]
+pub(super) struct Watched {
+    pub(super) service: Service,
+    pub(super) tally: Tally,
+    pub(super) by: Breakdowns,
+    pub(super) sampled: SampledSums,
+}
+
+/// All services, and the host as a whole. The agent's own connections are in neither.
+#[derive(Debug)]
+pub(in crate::registry) struct Members {
+    classify: Box<dyn Classify>,
+    pub(super) host: Tally,
+    pub(super) services: Vec<Watched>,
+    /// Connections of which more has to be known.
+    pub(in crate::registry) undecided: HashSet<Key>,
+}
+
+impl Members {
+    pub(in crate::registry) fn new(classify: Box<dyn Classify>, now: Timestamp) -> Self {
+        Self {
+            services: watched(classify.as_ref(), now),
+            classify,
+            host: Tally::new(now),
+            undecided: HashSet::new(),
+        }
+    }
+
+    /// Counts a connection that has come to be known, and writes its service into its facts.
+    pub(in crate::registry) fn enter(
+        &mut self,
+        key: Key,
+        facts: &mut Facts,
+        stage: Stage,
+        now: Timestamp,
+    ) -> Membership {
+        let mut membership = Membership {
+            stage,
+            place: match facts.is_self {
+                true => Place::Own,
+                false => Place::Undecided,
+            },
+            has_joined: stage == Stage::Open && facts.origin != Origin::Opened,
+            base: Counters::default(),
+            sampled: None,
+        };
+        if !facts.is_self {
+            match stage {
+                Stage::Connecting => self.host.connecting += 1,
+                Stage::Open => self.host.open(membership.has_joined, now),
+            }
+            self.undecided.insert(key);
+            self.review(key, &mut membership, facts, now);
+        }
+        membership
+    }
+
+    /// The handshake of a connection has ended.
+    pub(in crate::registry) fn establish(
+        &mut self,
+        membership: &mut Membership,
+        facts: &Facts,
+        now: Timestamp,
+    ) {
+        if mem::replace(&mut membership.stage, Stage::Open) == Stage::Open {
+            return;
+        }
+        if !matches!(membership.place, Place::Own) {
+            self.host.connecting -= 1;
+            self.host.open(false, now);
+        }
+        if let Place::Service(at, keys) = &mut membership.place {
+            let watched = &mut self.services[*at];
+            watched.tally.connecting -= 1;
+            watched.tally.open(false, now);
+            let client = watched.service.client(&facts.peer);
+            *keys = Some(watched.by.enter(facts, client));
+        }
+    }
+
+    /// More may be known of a connection now.
+    pub(in crate::registry) fn review(
+        &mut self,
+        key: Key,
+        membership: &mut Membership,
+        facts: &mut Facts,
+        now: Timestamp,
+    ) {
+        if facts.is_self && !matches!(membership.place, Place::Own) {
+            self.disown(key, membership);
+            return;
+        }
+        match &mut membership.place {
+            Place::Own | Place::Nowhere => {}
+            Place::Service(at, keys) => {
+                facts.service = Some(Arc::clone(&self.services[*at].service.name));
+                if let Some(keys) = keys {
+                    self.services[*at].by.rename(keys, facts);
+                }
+            }
+            Place::Undecided => match self.classify.classify(facts) {
+                Verdict::Undecided => {}
+                Verdict::Nowhere => {
+                    self.undecided.remove(&key);
+                    membership.place = Place::Nowhere;
+                }
+                Verdict::Of(at) => {
+                    self.undecided.remove(&key);
+                    self.place(at, membership, facts, now);
+                }
+            },
+        }
+    }
+
+    /// Counts the connection at a service.
+    fn place(&mut self, at: usize, membership: &mut Membership, facts: &mut Facts, now: Timestamp) {
+        let watched = &mut self.services[at];
+        facts.service = Some(Arc::clone(&watched.service.name));
+        let keys = match membership.stage {
+            Stage::Connecting => {
+                watched.tally.connecting += 1;
+                None
+            }
+            Stage::Open => {
+                watched.tally.open(membership.has_joined, now);
+                let client = watched.service.client(&facts.peer);
+                Some(watched.by.enter(facts, client))
+            }
+        };
+        membership.place = Place::Service(at, keys);
+    }
+
+    /// A connection has turned out to be the agent's own: it was never to be counted.
+    fn disown(&mut self, key: Key, membership: &mut Membership) {
+        self.undecided.remove(&key);
+        match membership.stage {
+            Stage::Connecting => self.host.connecting -= 1,
+            Stage::Open => self.host.leave(Counters::default()),
+        }
+        let place = mem::replace(&mut membership.place, Place::Own);
+        self.take_out(place, membership, Counters::default());
+    }
+
+    /// A connection has ended. What is not known of it by now stays so.
+    pub(in crate::registry) fn end(
+        &mut self,
+        key: Key,
+        mut membership: Membership,
+        facts: &mut Facts,
+        now: Timestamp,
+    ) -> Membership {
+        self.undecided.remove(&key);
+        if membership.is_undecided()
+            && let Some(at) = self.classify.settle(facts)
+        {
+            self.place(at, &mut membership, facts, now);
+        }
+        membership
+    }
+
+    /// Counts the end of a connection that [`end`](Self::end) has found the place of.
+    pub(in crate::registry) fn ended(&mut self, membership: &Membership, connection: &Connection) {
+        if matches!(membership.place, Place::Own) {
+            return;
+        }
+        let retransmitted = membership
+            .sampled
+            .map_or(0, |sampled| u64::from(sampled.retransmitted));
+        self.host.retransmitted += retransmitted;
+        match membership.stage {
+            Stage::Connecting => self.host.fail(connection),
+            Stage::Open => self.host.close(connection, connection.counters),
+        }
+        if let Place::Service(at, keys) = &membership.place {
+            let watched = &mut self.services[*at];
+            watched.tally.retransmitted += retransmitted;
+            watched.sampled.forget(membership.sampled);
+            let moved = connection.counters.since(membership.base);
+            match keys {
+                None => watched.tally.fail(connection),
+                Some(keys) => {
+                    watched.tally.close(connection, moved);
+                    watched.by.leave(keys, moved);
+                }
+            }
+        }
+    }
+
+    /// Takes a connection that is still there out of its service.
+    fn take_out(&mut self, place: Place, membership: &mut Membership, moved: Counters) {
+        if let Place::Service(at, keys) = place {
+            let watched = &mut self.services[at];
+            watched.sampled.forget(membership.sampled.take());
+            match keys {
+                None => watched.tally.connecting -= 1,
+                Some(keys) => {
+                    watched.tally.leave(moved);
+                    watched.by.leave(&keys, moved);
+                }
+            }
+        }
+    }
+
+    /// Takes note of the socket of a connection.
+    pub(super) fn sample(&mut self, membership: &mut Membership, sampled: Sampled) {
+        if let Place::Service(at, _) = membership.place {
+            let sums = &mut self.services[at].sampled;
+            sums.forget(membership.sampled.replace(sampled));
+            sums.add(sampled);
+        }
+    }
+
+    /// Replaces the services. Those that keep their name keep what was counted. Every connection has
+    /// to be [moved](Self::move_over) then.
+    pub(in crate::registry) fn replace(
+        &mut self,
+        classify: Box<dyn Classify>,
+        now: Timestamp,
+    ) -> Former {
+        let fresh = watched(classify.as_ref(), now);
+        let former = mem::replace(&mut self.services, fresh);
+        self.classify = classify;
+        let mut places = Vec::new();
+        for mut before in former {
+            let at = self
+                .services
+                .iter()
+                .position(|now| now.service.name == before.service.name);
+            if let Some(at) = at {
+                let watched = &mut self.services[at];
+                mem::swap(&mut watched.tally, &mut before.tally);
+                mem::swap(&mut watched.by, &mut before.by);
+                mem::swap(&mut watched.sampled, &mut before.sampled);
+            }
+            places.push(at);
+        }
+        Former(places)
+    }
+
+    /// Counts an open connection where it belongs now. `counters` are what it has moved so far.
+    pub(in crate::registry) fn move_over(
+        &mut self,
+        former: &Former,
+        key: Key,
+        membership: &mut Membership,
+        facts: &mut Facts,
+        counters: Counters,
+        now: Timestamp,
+    ) {
+        let before = match mem::replace(&mut membership.place, Place::Undecided) {
+            Place::Own => {
+                membership.place = Place::Own;
+                return;
+            }
+            Place::Service(at, keys) => former.0[at].map(|at| (at, keys)),
+            Place::Undecided | Place::Nowhere => None,
+        };
+        let verdict = self.classify.classify(facts);
+        if let (Some((at, keys)), Verdict::Of(now_at)) = (&before, verdict)
+            && *at == now_at
+        {
+            membership.place = Place::Service(*at, keys.clone());
+            self.undecided.remove(&key);
+            return;
+        }
+        facts.service = None;
+        if let Some((at, keys)) = before {
+            let moved = counters.since(membership.base);
+            self.take_out(Place::Service(at, keys), membership, moved);
+        }
+        membership.sampled = None;
+        membership.base = counters;
+        membership.has_joined = membership.stage == Stage::Open;
+        self.undecided.insert(key);
+        self.review(key, membership, facts, now);
+    }
+
+    pub(in crate::registry) fn reset_peak(&mut self, name: &str, now: Timestamp) -> bool {
+        let found = self
+            .services
+            .iter_mut()
+            .find(|watched| &*watched.service.name == name);
+        found.map(|watched| watched.tally.reset_peak(now)).is_some()
+    }
+}
+
+/// Where the services before are in the list now.
+#[derive(Debug)]
+pub(in crate::registry) struct Former(Vec<Option<usize>>);
+
+fn watched(classify: &dyn Classify, now: Timestamp) -> Vec<Watched> {
+    let services = classify.services().iter();
+    services
+        .map(|service| Watched {
+            service: service.clone(),
+            tally: Tally::new(now),
+            by: Breakdowns::default(),
+            sampled: SampledSums::default(),
+        })
+        .collect()
+}

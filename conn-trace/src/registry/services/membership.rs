@@ -1,0 +1,46 @@
+//! What a connection has been counted as, kept with it while it is open.
+
+use super::{breakdowns::Keys, figures::Sampled};
+use crate::registry::connection::Counters;
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::registry) enum Stage {
+    /// Its handshake has not ended.
+    Connecting,
+    /// Its handshake has ended.
+    Open,
+}
+
+/// Where a connection is counted besides the host.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
+    /// Nowhere at all: it is the agent's own.
+    Own,
+    /// Only at the host, until more is known.
+    Undecided,
+    /// Only at the host.
+    Nowhere,
+    /// At the service of this number; with the keys once it is open.
+    Service(usize, Option<Keys>),
+}
+
+/// What a connection has been counted as.
+#[derive(Clone, Debug)]
+pub(in crate::registry) struct Membership {
+    pub(super) stage: Stage,
+    pub(super) place: Place,
+    /// Whether it was open before it came to be known.
+    pub(super) has_joined: bool,
+    /// What it had moved when it came to its service.
+    pub(super) base: Counters,
+    /// Its socket when it was last looked at.
+    pub(super) sampled: Option<Sampled>,
+}
+
+impl Membership {
+    /// Whether more facts may decide where it belongs.
+    pub(in crate::registry) fn is_undecided(&self) -> bool {
+        matches!(self.place, Place::Undecided)
+    }
+}
