@@ -1,14 +1,20 @@
 //! `conn-trace agent`: load, attach, check, serve, detach.
 
-use std::time::Duration;
+mod listeners;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+};
 use uuid::Uuid;
 
+use self::listeners::Listeners;
 use crate::{
-    api::{self, ServerIdentity},
+    api::{self, Reload, ServerIdentity},
     cli::AgentArgs,
     config::Configuration,
     kernel::{
@@ -18,13 +24,15 @@ use crate::{
         preflight::{self, Outcome},
         self_check,
     },
-    registry::{Own, Registry, Settings},
+    registry::{Handle, Own, Registry, Settings},
 };
 
 /// The programs' log is for people who watch: often enough for them.
 const KERNEL_LOG_INTERVAL: Duration = Duration::from_millis(100);
 /// Names the derived server ids; any constant does.
 const SERVER_ID_NAMESPACE: Uuid = Uuid::from_u128(0x6f1c_52a0_9d3b_4e7f_8a61_c04d_77e2_b915);
+/// Reloads that may wait for the one that is made.
+const WAITING_RELOADS: usize = 8;
 
 /// Runs the agent until SIGINT or SIGTERM.
 ///
@@ -41,21 +49,55 @@ pub async fn run(args: AgentArgs, configuration: Configuration) -> Result<()> {
     }
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut hangup = signal(SignalKind::hangup()).context("SIGHUP")?;
+    let (publish, services) = watch::channel(Arc::new(configuration));
+    let (reloads, mut asked) = mpsc::channel(WAITING_RELOADS);
+    let config = api_config(&args, services.clone(), reloads);
     // Before loading: a port in use is found while nothing has to be undone.
-    let server = api::Server::bind(api_config(&args)).await?;
+    let server = api::Server::bind(config.clone()).await?;
+    let main_port = server.local_addr().port();
+    let mut listeners = Listeners::new(config, identity());
+    let bound = listeners.bind(&services.borrow().clone()).await?;
+    let ports = listeners.ports(main_port, &bound);
     let registry =
-        start(&args, &configuration, server.local_addr().port()).context("starting the tracer")?;
+        start(&args, &services.borrow().clone(), ports).context("starting the tracer")?;
     let handle = registry.handle();
     tracing::info!(listen = %server.local_addr(), "ready; try curl http://{}/connz", server.local_addr());
+    listeners.serve(bound, &handle);
 
-    let stop = async {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            () = handle.stopped() => {}
+    let stop = {
+        let handle = handle.clone();
+        async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                () = handle.stopped() => {}
+            }
         }
     };
-    server.serve(registry.handle(), identity(), stop).await;
+    let reload = async {
+        loop {
+            let reply: Option<Reload> = tokio::select! {
+                _ = hangup.recv() => None,
+                Some(reply) = asked.recv() => Some(reply),
+            };
+            let path = args.config.clone();
+            let outcome = reload(path, &publish, &mut listeners, &handle, main_port).await;
+            match &outcome {
+                Ok(services) => tracing::info!(services, "configuration read"),
+                Err(error) => tracing::error!("configuration not taken: {error:#}"),
+            }
+            if let Some(reply) = reply {
+                // The client may have gone.
+                let _ = reply.send(outcome.map(drop).map_err(|error| format!("{error:#}")));
+            }
+        }
+    };
+    tokio::select! {
+        () = server.serve(registry.handle(), identity(), stop) => {}
+        () = reload => {}
+    }
+    listeners.stop().await;
     tokio::task::spawn_blocking(|| registry.stop())
         .await?
         .context("the registry ended")?;
@@ -63,8 +105,32 @@ pub async fn run(args: AgentArgs, configuration: Configuration) -> Result<()> {
     Ok(())
 }
 
+/// Reads the configuration anew; how many services it has. Where it is not sound, or cannot be had,
+/// everything stays as it was. What `[agent]` says holds from the next start on.
+async fn reload(
+    path: Option<PathBuf>,
+    publish: &watch::Sender<Arc<Configuration>>,
+    listeners: &mut Listeners,
+    handle: &Handle,
+    main_port: u16,
+) -> Result<usize> {
+    let configuration = Arc::new(Configuration::load(path.as_deref())?);
+    let bound = listeners.bind(&configuration).await?;
+    let ports = listeners.ports(main_port, &bound);
+    let matcher = Box::new(configuration.matcher());
+    handle.reconfigure(matcher, ports).await?;
+    let services = configuration.services.len();
+    if configuration.agent != publish.borrow().agent {
+        tracing::warn!("[agent] has changed, which holds from the next start on");
+    }
+    publish.send_replace(Arc::clone(&configuration));
+    listeners.keep(&configuration).await;
+    listeners.serve(bound, handle);
+    Ok(services)
+}
+
 /// Loads and attaches the programs, proves them on a known connection, lists what exists.
-fn start(args: &AgentArgs, configuration: &Configuration, port: u16) -> Result<Registry> {
+fn start(args: &AgentArgs, configuration: &Configuration, ports: Vec<u16>) -> Result<Registry> {
     let options = Options {
         max_connections: args.max_connections,
         kernel_log: args.kernel_log,
@@ -87,6 +153,7 @@ fn start(args: &AgentArgs, configuration: &Configuration, port: u16) -> Result<R
         max_connections = args.max_connections,
         slots = tracer.table().slots(),
         kernel_memory_mib = tracer.kernel_memory_bytes().div_ceil(1 << 20),
+        services = configuration.services.len(),
         "attached"
     );
     Ok(Registry::start(
@@ -99,7 +166,7 @@ fn start(args: &AgentArgs, configuration: &Configuration, port: u16) -> Result<R
             own: Own {
                 pid: passed.host_pid,
                 netns: passed.netns,
-                ports: vec![port],
+                ports,
             },
             classify: Box::new(configuration.matcher()),
         },
@@ -118,10 +185,16 @@ fn follow_kernel_log(tracer: &mut Tracer) -> Result<(), LoadError> {
     Ok(())
 }
 
-fn api_config(args: &AgentArgs) -> api::Config {
+fn api_config(
+    args: &AgentArgs,
+    services: watch::Receiver<Arc<Configuration>>,
+    reloads: mpsc::Sender<Reload>,
+) -> api::Config {
     api::Config {
         listen: args.listen,
         cors: args.cors,
+        services,
+        reloads: args.reload.then_some(reloads),
         ..api::Config::default()
     }
 }

@@ -1,8 +1,8 @@
 //! The command line. Every flag is also an environment variable `CONN_TRACE_*`.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 use serde::Serialize;
 
@@ -31,6 +31,27 @@ pub struct Cli {
     pub command: Command,
 }
 
+impl Cli {
+    /// Reads the command line again, with what the configuration says in place of the defaults of
+    /// `conn-trace agent`. Flags and environment go before it.
+    ///
+    /// # Errors
+    /// If a value of the configuration is none that the flag takes.
+    pub fn with_configuration<'a>(
+        arguments: impl IntoIterator<Item = OsString>,
+        values: impl IntoIterator<Item = (&'static str, &'a str)>,
+    ) -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        for (flag, value) in values {
+            let value = value.to_owned();
+            command = command.mut_subcommand("agent", |agent| {
+                agent.mut_arg(flag, |argument| argument.default_value(value))
+            });
+        }
+        Self::from_arg_matches(&command.try_get_matches_from(arguments)?)
+    }
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -40,13 +61,58 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Ask a running agent for its connections
     Connz(Box<ConnzArgs>),
+    /// Check, show and explain the configuration of services
+    Config(ConfigArgs),
     /// Follow what connections do: each opening, message and end, as it happens
     Trace(Box<TraceArgs>),
+}
+
+/// Flags of `conn-trace config`.
+#[derive(Args, Clone, Debug)]
+pub struct ConfigArgs {
+    /// What to do with it.
+    #[command(subcommand)]
+    pub command: ConfigCommand,
+}
+
+/// What to do with the configuration.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Say whether it is sound; if not, with file, line and reason
+    Check(ConfigFile),
+    /// Print what holds: each flag and where its value is from, each service and its selectors
+    Show(ConfigFile),
+    /// Say why a connection of the running agent belongs to its service
+    Explain(ExplainArgs),
+}
+
+/// Which file is meant.
+#[derive(Args, Clone, Debug)]
+pub struct ConfigFile {
+    /// The configuration; without it /etc/conn-trace/config.toml if that exists
+    #[arg(long, env = "CONN_TRACE_CONFIG", value_name = "PATH")]
+    pub config: Option<PathBuf>,
+}
+
+/// Flags of `conn-trace config explain`.
+#[derive(Args, Clone, Debug)]
+pub struct ExplainArgs {
+    /// Number of the connection
+    #[arg(value_name = "CID")]
+    pub cid: u64,
+
+    /// Where the agent answers
+    #[arg(long, env = "CONN_TRACE_URL", default_value = URL, value_name = "URL")]
+    pub url: String,
 }
 
 /// Flags of `conn-trace agent`.
 #[derive(Args, Clone, Debug)]
 pub struct AgentArgs {
+    /// The configuration; without it /etc/conn-trace/config.toml if that exists
+    #[arg(long, env = "CONN_TRACE_CONFIG", value_name = "PATH")]
+    pub config: Option<PathBuf>,
+
     /// Address and port of the HTTP API
     #[arg(long, env = "CONN_TRACE_LISTEN", default_value = LISTEN, value_name = "ADDR:PORT")]
     pub listen: SocketAddr,
@@ -70,6 +136,11 @@ pub struct AgentArgs {
     #[arg(long, env = "CONN_TRACE_CORS", default_value_t = true, value_name = "BOOL",
           action = clap::ArgAction::Set)]
     pub cors: bool,
+
+    /// Let POST /-/reload read the configuration anew, and POST /-/services/NAME/reset-peak reset a peak
+    #[arg(long, env = "CONN_TRACE_RELOAD", default_value_t = false, value_name = "BOOL",
+          action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub reload: bool,
 
     /// Least severity to log
     #[arg(

@@ -8,6 +8,7 @@ pub mod api;
 pub mod cli;
 mod client;
 pub mod config;
+pub mod config_command;
 pub mod connz;
 pub mod doctor;
 #[expect(

@@ -1,20 +1,23 @@
 //! conn-trace: see `conn-trace --help`.
 #![forbid(unsafe_code)]
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::{env, io::IsTerminal, process::ExitCode};
 
+use anyhow::bail;
 use clap::Parser;
 use conn_trace::{
     agent,
     cli::{AgentArgs, Cli, Command, LogFormat},
-    connz, doctor, trace,
+    config::Configuration,
+    config_command, connz, doctor, trace,
 };
 use tracing::Level;
 use tracing_subscriber::fmt;
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Agent(args) => serve(args),
+        Command::Agent(args) => configured(&args),
+        Command::Config(args) => config_command::run(&args),
         Command::Doctor(args) => doctor::run(&args).map_err(anyhow::Error::from),
         Command::Connz(args) => connz::run(&args),
         Command::Trace(args) => trace::run(&args),
@@ -25,7 +28,21 @@ fn main() -> ExitCode {
     })
 }
 
-fn serve(args: AgentArgs) -> anyhow::Result<ExitCode> {
+/// The agent, with what the configuration says where neither flag nor environment does.
+fn configured(args: &AgentArgs) -> anyhow::Result<ExitCode> {
+    let configuration = Configuration::load(args.config.as_deref())?;
+    let cli = Cli::with_configuration(env::args_os(), configuration.agent.flags());
+    match cli.map(|cli| cli.command) {
+        Ok(Command::Agent(args)) => serve(args, configuration),
+        Ok(_) => bail!("the command line has changed"),
+        Err(error) => {
+            let path = configuration.path.unwrap_or_default();
+            bail!("{}: [agent]: {error}", path.display());
+        }
+    }
+}
+
+fn serve(args: AgentArgs, configuration: Configuration) -> anyhow::Result<ExitCode> {
     let log = fmt()
         .with_max_level(Level::from(args.log_level))
         .with_ansi(std::io::stderr().is_terminal())
@@ -37,9 +54,6 @@ fn serve(args: AgentArgs) -> anyhow::Result<ExitCode> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?
-        .block_on(agent::run(
-            args,
-            conn_trace::config::Configuration::load(None)?,
-        ))?;
+        .block_on(agent::run(args, configuration))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -14,18 +14,23 @@ use super::{error::ApiError, requests::Requests, shared::Shared};
 use crate::query::Dialect;
 
 /// Every path there is, below the prefix of each dialect.
-pub(super) const ENDPOINTS: [&str; 13] = [
+pub(super) const ENDPOINTS: [&str; 18] = [
     "/",
     "/accstatz",
+    "/connections",
     "/connz",
     "/connz/events",
     "/connz/{cid}",
+    "/connz/{cid}/services",
     "/gatewayz",
     "/health",
     "/healthz",
     "/leafz",
     "/openapi.json",
     "/routez",
+    "/services",
+    "/services/{name}",
+    "/services/{name}/connz",
     "/subsz",
     "/varz",
 ];
@@ -69,8 +74,16 @@ impl<S> Asked<S> {
 
     /// What follows the last `/`.
     pub(super) fn last_segment(&self) -> &str {
-        let path = self.uri.path();
-        path.rsplit_once('/').map_or(path, |(_, last)| last)
+        self.segment_from_end(0)
+    }
+
+    /// What stands between the last two of them.
+    pub(super) fn segment_before_last(&self) -> &str {
+        self.segment_from_end(1)
+    }
+
+    fn segment_from_end(&self, before: usize) -> &str {
+        self.uri.path().rsplit('/').nth(before).unwrap_or_default()
     }
 }
 

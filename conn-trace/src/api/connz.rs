@@ -29,7 +29,16 @@ use crate::{
 /// Answers with the page that the query string asks for.
 pub(super) async fn connz<S: Source>(asked: Asked<S>) -> Result<Response, ApiError> {
     let query = Query::parse(asked.dialect(), asked.query())?;
+    answer(&asked, query).await
+}
+
+/// The page that `query` asks for, in the form that the client wants.
+pub(super) async fn answer<S: Source>(
+    asked: &Asked<S>,
+    mut query: Query,
+) -> Result<Response, ApiError> {
     let shared = asked.shared();
+    shared.restrict(&mut query.filter);
     let format = query
         .format
         .or_else(|| negotiate(asked.headers(), &Format::MEDIA_TYPES))
@@ -44,15 +53,24 @@ pub(super) async fn connz<S: Source>(asked: Asked<S>) -> Result<Response, ApiErr
 /// Answers with the row of the connection whose number ends the path, open or closed.
 pub(super) async fn one<S: Source>(asked: Asked<S>) -> Result<Response, ApiError> {
     let cid = asked.last_segment();
-    let query = Query::parse_one(asked.dialect(), cid, asked.query())?;
-    let page = cut(asked.shared(), query).await?;
+    let page = find(&asked, cid).await?;
     match page.rows.first() {
         Some(connection) => Ok(json(StatusCode::OK, &page.row(connection))),
         None => Err(ApiError::NoConnection(Quoted::new(cid))),
     }
 }
 
-async fn cut<S: Source>(shared: &Arc<Shared<S>>, query: Query) -> Result<Page, ApiError> {
+/// A page of the connection of this number, or of none.
+pub(super) async fn find<S: Source>(asked: &Asked<S>, cid: &str) -> Result<Page, ApiError> {
+    let mut query = Query::parse_one(asked.dialect(), cid, asked.query())?;
+    asked.shared().restrict(&mut query.filter);
+    cut(asked.shared(), query).await
+}
+
+pub(super) async fn cut<S: Source>(
+    shared: &Arc<Shared<S>>,
+    query: Query,
+) -> Result<Page, ApiError> {
     if query.rates && query.scope() != Scope::Closed {
         return cut_with_rates(shared, query).await;
     }

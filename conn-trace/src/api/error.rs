@@ -34,6 +34,18 @@ pub(super) enum ApiError {
     /// No connection has this number, or it is not one of those asked for.
     #[error("no such connection: {0}")]
     NoConnection(Quoted),
+    /// No service is configured under this name, or it is not served here.
+    #[error("no such service: {0}")]
+    NoService(Quoted),
+    /// The configuration is not sound; the one before stays.
+    #[error("{0}")]
+    Configuration(String),
+    /// A page of some web site asks.
+    #[error("not from a web page: the request has an Origin header")]
+    Page,
+    /// This is not only read.
+    #[error("method not allowed: use POST")]
+    NotPost,
     /// Everything here is only read.
     #[error("method not allowed: use GET or HEAD")]
     Method,
@@ -83,6 +95,7 @@ impl ApiError {
         let header = match self {
             Self::Busy | Self::Streams(_) => Some((RETRY_AFTER, HeaderValue::from(1))),
             Self::Method => Some((ALLOW, HeaderValue::from_static("GET, HEAD"))),
+            Self::NotPost => Some((ALLOW, HeaderValue::from_static("POST"))),
             _ => None,
         };
         response.headers_mut().extend(header);
@@ -91,10 +104,12 @@ impl ApiError {
 
     fn status(&self) -> StatusCode {
         match self {
-            Self::Query(_) | Self::NoHost | Self::EventId(_) => StatusCode::BAD_REQUEST,
-            Self::ForeignHost(_) => StatusCode::FORBIDDEN,
-            Self::NotFound(_) | Self::NoConnection(_) => StatusCode::NOT_FOUND,
-            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Query(_) | Self::NoHost | Self::EventId(_) | Self::Configuration(_) => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::ForeignHost(_) | Self::Page => StatusCode::FORBIDDEN,
+            Self::NotFound(_) | Self::NoConnection(_) | Self::NoService(_) => StatusCode::NOT_FOUND,
+            Self::Method | Self::NotPost => StatusCode::METHOD_NOT_ALLOWED,
             Self::Stopped(_) | Self::NoAnswer(_) | Self::Busy | Self::Streams(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }

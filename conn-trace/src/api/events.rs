@@ -62,7 +62,8 @@ const FORMS: [(Form, &str); 2] = [
 
 /// Answers with events until the client goes, or the agent ends.
 pub(super) async fn events<S: Source>(asked: Asked<S>) -> Result<Response, ApiError> {
-    let query = Query::parse_events(asked.dialect(), asked.query())?;
+    let mut query = Query::parse_events(asked.dialect(), asked.query())?;
+    asked.shared().restrict(&mut query.filter);
     let form = match query.format {
         Some(_) => Form::Lines,
         None => negotiate(asked.headers(), &FORMS).unwrap_or(Form::ServerSent),

@@ -2,12 +2,12 @@
 
 use axum::response::Response;
 use hyper::StatusCode;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{asked::Asked, error::ApiError, shared::json, source::Source};
-use crate::registry::snapshot::Status;
+use crate::{query::Integer, registry::snapshot::Status};
 
 /// How long a loss counts as present.
 const LOSS_WINDOW: SignedDuration = SignedDuration::from_mins(1);
@@ -25,30 +25,48 @@ pub(super) struct Health {
     /// Why it is not. Else left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// The moment.
+    timestamp: Timestamp,
+    /// Name of the host.
+    hostname: String,
+    /// Connections open now, those of the service where one alone is served. Left out when they are
+    /// not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    active_connections: Option<Integer>,
 }
 
 /// Answers 200 only while every figure is complete.
 pub(super) async fn healthz<S: Source>(asked: Asked<S>) -> Result<Response, ApiError> {
-    let error = match asked.shared().status().await {
-        Ok(status) => fault(&status),
+    let shared = asked.shared();
+    let status = shared.status().await;
+    let error = match &status {
+        Ok(status) => fault(status),
         Err(error) => Some(error.to_string()),
     };
-    Ok(match error {
-        None => json(
-            StatusCode::OK,
-            &Health {
-                status: OK,
-                error: None,
-            },
-        ),
-        error => json(
-            StatusCode::SERVICE_UNAVAILABLE,
-            &Health {
-                status: UNAVAILABLE,
-                error,
-            },
-        ),
-    })
+    let now = status
+        .as_ref()
+        .map_or_else(|_| Timestamp::now(), |status| status.now);
+    let active_connections = match (&shared.scope, &status) {
+        (_, Err(_)) => None,
+        (None, Ok(status)) => Some(status.open),
+        (Some(scope), Ok(_)) => shared
+            .report()
+            .await
+            .ok()
+            .and_then(|report| Some(report.service(scope)?.figures.current())),
+    };
+    let (code, status) = match error {
+        None => (StatusCode::OK, OK),
+        Some(_) => (StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE),
+    };
+    let health = Health {
+        status,
+        error,
+        timestamp: now,
+        hostname: shared.identity.server_name.clone(),
+        active_connections: active_connections.map(Integer),
+    };
+    Ok(json(code, &health))
 }
 
 /// What is wrong, if anything.

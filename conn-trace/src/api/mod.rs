@@ -7,9 +7,11 @@
 
 mod absent;
 mod accept;
+mod admin;
 mod asked;
 mod baselines;
 mod connection;
+mod connections;
 mod connz;
 mod error;
 mod events;
@@ -21,6 +23,7 @@ mod pages;
 mod requests;
 mod router;
 mod server;
+mod services;
 mod shared;
 mod source;
 mod stream;
@@ -30,5 +33,6 @@ mod varz;
 #[cfg(test)]
 mod tests;
 
+pub use admin::Reload;
 pub use server::{BindError, Config, Limits, Server};
 pub use source::{ServerIdentity, Source};

@@ -12,9 +12,6 @@ use serde_json::Map;
 use super::asked::ENDPOINTS;
 use crate::query::Integer;
 
-/// What stands for the number of a connection in the path of an endpoint.
-const NUMBER: &str = "{cid}";
-
 /// One counter per endpoint; serialized as a map from path to count. Only endpoints are counted:
 /// strangers' paths must not take memory.
 #[derive(Debug, Default)]
@@ -23,15 +20,25 @@ pub(super) struct Requests([AtomicU64; ENDPOINTS.len()]);
 impl Requests {
     /// Counts a request for `path`, which is without the prefix of its dialect.
     pub(super) fn count(&self, path: &str) {
-        let is_at = |endpoint: &str| match endpoint.strip_suffix(NUMBER) {
-            Some(parent) => path
-                .strip_prefix(parent)
-                .is_some_and(|number| !number.is_empty() && !number.contains('/')),
-            None => endpoint == path,
-        };
-        if let Some(endpoint) = ENDPOINTS.iter().position(|endpoint| is_at(endpoint)) {
+        // The names of endpoints go before what stands for any number or name.
+        let exact = ENDPOINTS.iter().position(|endpoint| *endpoint == path);
+        let found = exact.or_else(|| ENDPOINTS.iter().position(|endpoint| is_at(endpoint, path)));
+        if let Some(endpoint) = found {
             // Nothing is ordered by it.
             self.0[endpoint].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Whether `path` is that of the endpoint, in which `{cid}` and `{name}` stand for any segment.
+fn is_at(endpoint: &str, path: &str) -> bool {
+    let (mut wanted, mut given) = (endpoint.split('/'), path.split('/'));
+    loop {
+        match (wanted.next(), given.next()) {
+            (None, None) => return true,
+            (Some(any), Some(segment)) if any.starts_with('{') && !segment.is_empty() => {}
+            (Some(wanted), Some(given)) if wanted == given => {}
+            _ => return false,
         }
     }
 }
@@ -73,6 +80,10 @@ mod tests {
             "/connz/x",
             "/connz/",
             "/connz/7/8",
+            "/connz/7/services",
+            "/services/im",
+            "/services/im/connz",
+            "/services//connz",
             "/",
             "",
             "/nothing",
@@ -80,7 +91,14 @@ mod tests {
             requests.count(path);
         }
         let counts = serde_json::to_value(&requests).unwrap();
-        let expected = [("/", 1), ("/connz", 1), ("/connz/{cid}", 2)];
+        let expected = [
+            ("/", 1),
+            ("/connz", 1),
+            ("/connz/{cid}", 2),
+            ("/connz/{cid}/services", 1),
+            ("/services/{name}", 1),
+            ("/services/{name}/connz", 1),
+        ];
         for endpoint in ENDPOINTS {
             let count = expected.iter().find(|(path, _)| *path == endpoint);
             assert_eq!(counts[endpoint], count.map_or(0, |(_, count)| *count));

@@ -12,13 +12,16 @@ use hyper::{
     Uri,
     header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, HeaderValue, X_CONTENT_TYPE_OPTIONS},
 };
+use tokio::sync::mpsc;
 use tower_http::{
     CompressionLevel, compression::CompressionLayer, set_header::SetResponseHeaderLayer,
 };
 
 use super::{
     absent::{Accounts, Gateways, LeafNodes, Routes, Subscriptions, absent},
+    admin::{self, Reload},
     asked::{Endpoints, count, endpoint},
+    connections::connections,
     connz::{connz, one},
     error::ApiError,
     events::events,
@@ -27,6 +30,7 @@ use super::{
     index::index,
     openapi::openapi,
     requests::Requests,
+    services::{connz_of, explain, service, services},
     shared::Shared,
     source::Source,
     varz::varz,
@@ -34,7 +38,11 @@ use super::{
 use crate::query::{Dialect, Quoted};
 
 /// All endpoints. `cors` lets pages of other origins read them, as NATS and WuKongIM do.
-pub(super) fn router<S: Source>(shared: &Arc<Shared<S>>, cors: bool) -> Router {
+pub(super) fn router<S: Source>(
+    shared: &Arc<Shared<S>>,
+    cors: bool,
+    reloads: Option<mpsc::Sender<Reload>>,
+) -> Router {
     let any_origin = cors.then_some(HeaderValue::from_static("*"));
     let endpoints = Dialect::ALL
         .into_iter()
@@ -45,6 +53,10 @@ pub(super) fn router<S: Source>(shared: &Arc<Shared<S>>, cors: bool) -> Router {
             ACCESS_CONTROL_ALLOW_ORIGIN,
             any_origin,
         ));
+    let endpoints = match reloads {
+        Some(reloads) => endpoints.merge(admin::router(shared, reloads)),
+        None => endpoints,
+    };
     endpoints
         .fallback(async |uri: Uri| ApiError::NotFound(Quoted::new(uri.path())))
         .layer(middleware::from_fn_with_state(
@@ -74,8 +86,13 @@ fn endpoints<S: Source>(shared: &Arc<Shared<S>>, dialect: &'static Dialect) -> R
     let at = |endpoint: &str| format!("{}{endpoint}", dialect.prefix);
     Router::new()
         .route(&at("/"), endpoint(index::<S>))
+        .route(&at("/connections"), endpoint(connections::<S>))
         .route(&at("/connz"), endpoint(connz::<S>))
         .route(&at("/connz/{cid}"), endpoint(one::<S>))
+        .route(&at("/connz/{cid}/services"), endpoint(explain::<S>))
+        .route(&at("/services"), endpoint(services::<S>))
+        .route(&at("/services/{name}"), endpoint(service::<S>))
+        .route(&at("/services/{name}/connz"), endpoint(connz_of::<S>))
         .route(&at("/varz"), endpoint(varz::<S>))
         .route(&at("/health"), endpoint(healthz::<S>))
         .route(&at("/healthz"), endpoint(healthz::<S>))

@@ -15,12 +15,13 @@ use hyper_util::service::TowerToHyperService;
 use thiserror::Error;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::{Semaphore, mpsc, watch},
     task::JoinSet,
     time::{sleep, timeout},
 };
 
 use super::{
+    admin::Reload,
     baselines::Baselines,
     connection,
     events::Streams,
@@ -30,6 +31,7 @@ use super::{
     source::{ServerIdentity, Source},
     usage::Usage,
 };
+use crate::config::Configuration;
 
 /// What the user decides about the listener.
 #[derive(Clone, Debug)]
@@ -40,6 +42,12 @@ pub struct Config {
     pub cors: bool,
     /// What clients may take.
     pub limits: Limits,
+    /// The configuration in force.
+    pub services: watch::Receiver<Arc<Configuration>>,
+    /// The only service to be served here; `None` for all connections.
+    pub scope: Option<Arc<str>>,
+    /// Where `POST /-/reload` leads. Without it nothing can be changed by HTTP.
+    pub reloads: Option<mpsc::Sender<Reload>>,
 }
 
 /// What clients may take of the agent.
@@ -64,6 +72,9 @@ impl Default for Config {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             cors: true,
             limits: Limits::default(),
+            services: watch::channel(Arc::default()).1,
+            scope: None,
+            reloads: None,
         }
     }
 }
@@ -148,8 +159,9 @@ impl Server {
         let Self {
             listener,
             address,
-            config: Config { cors, limits, .. },
+            config,
         } = self;
+        let Config { cors, limits, .. } = config;
         let (stop, stopped) = watch::channel(());
         let shared = Arc::new(Shared {
             source,
@@ -159,10 +171,12 @@ impl Server {
             baselines: Baselines::default(),
             streams: Streams::new(),
             usage: Usage::new(),
+            services: config.services,
+            scope: config.scope,
             stopped: stopped.clone(),
             source_timeout: limits.source_timeout,
         });
-        let service = TowerToHyperService::new(router(&shared, cors));
+        let service = TowerToHyperService::new(router(&shared, cors, config.reloads));
         let mut connections = JoinSet::new();
         let accept = accept(&listener, &mut connections, &service, limits, &stopped);
         tokio::select! {

@@ -1,6 +1,6 @@
 //! What all requests share.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::response::{IntoResponse, Response};
 use hyper::{StatusCode, header::CONTENT_TYPE};
@@ -19,10 +19,12 @@ use super::{
     usage::Usage,
 };
 use crate::{
-    query::{Page, Query},
+    config::Configuration,
+    query::{Filter, Page, Query},
     registry::{
         Stopped,
         messages::{Choice, Told},
+        services::Report,
         snapshot::{Scope, Snapshot, Status},
     },
 };
@@ -37,6 +39,10 @@ pub(super) struct Shared<S> {
     pub(super) baselines: Baselines,
     pub(super) streams: Streams,
     pub(super) usage: Usage,
+    /// The configuration in force.
+    pub(super) services: watch::Receiver<Arc<Configuration>>,
+    /// The only service that is served here, if it is not all connections.
+    pub(super) scope: Option<Arc<str>>,
     /// Loses its sender when the server is to end.
     pub(super) stopped: watch::Receiver<()>,
     /// How long the source may take.
@@ -54,6 +60,17 @@ impl<S: Source> Shared<S> {
 
     pub(super) async fn status(&self) -> Result<Status, ApiError> {
         self.in_time(self.source.status()).await
+    }
+
+    pub(super) async fn report(&self) -> Result<Report, ApiError> {
+        self.in_time(self.source.report()).await
+    }
+
+    /// Leaves only what is served here.
+    pub(super) fn restrict(&self, filter: &mut Filter) {
+        if let Some(scope) = &self.scope {
+            filter.restrict_to(scope);
+        }
     }
 
     pub(super) async fn trace(&self, choice: Choice) -> Result<mpsc::Receiver<Told>, ApiError> {

@@ -9,6 +9,7 @@ use crate::{
         Handle, Stopped,
         events::Batch,
         messages::{Choice, Told},
+        services::Report,
         snapshot::{Scope, Snapshot, Status},
     },
 };
@@ -37,6 +38,12 @@ pub trait Source: Clone + Send + Sync + 'static {
 
     /// The agent's own figures.
     fn status(&self) -> impl Future<Output = Result<Status, Stopped>> + Send;
+
+    /// The figures of the host and of each service.
+    fn report(&self) -> impl Future<Output = Result<Report, Stopped>> + Send;
+
+    /// Lets the peak of a service begin anew; whether there is such a service.
+    fn reset_peak(&self, service: String) -> impl Future<Output = Result<bool, Stopped>> + Send;
 }
 
 /// Who answers.
@@ -78,5 +85,13 @@ impl Source for Handle {
 
     async fn status(&self) -> Result<Status, Stopped> {
         self.status().await
+    }
+
+    async fn report(&self) -> Result<Report, Stopped> {
+        self.report().await
+    }
+
+    async fn reset_peak(&self, service: String) -> Result<bool, Stopped> {
+        self.reset_peak(service).await
     }
 }

@@ -184,7 +184,17 @@ impl From<Losses> for NamedLosses {
 
 /// Answers with the figures of this moment.
 pub(super) async fn varz<S: Source>(asked: Asked<S>) -> Result<Response, ApiError> {
-    let status = asked.shared().status().await?;
+    let mut status = asked.shared().status().await?;
+    if let Some(scope) = &asked.shared().scope {
+        let report = asked.shared().report().await?;
+        if let Some(service) = report.service(scope) {
+            let figures = &service.figures;
+            status.open = figures.current();
+            status.total = figures.tally.opened + figures.tally.joined;
+            status.closed = figures.closed();
+            status.totals = figures.moved();
+        }
+    }
     let figures = figures(asked.shared(), asked.requests(), &status);
     Ok(json(StatusCode::OK, &figures))
 }

@@ -73,7 +73,8 @@ impl ServiceSection {
     }
 
     /// What the registry has to know of it, and what belongs to it.
-    pub(super) fn watched(&self) -> (Service, Vec<Selector>) {
+    #[must_use]
+    pub fn watched(&self) -> (Service, Vec<Selector>) {
         let v4 = self.client_prefix_v4.map_or(32, |length| length.0);
         let v6 = self.client_prefix_v6.map_or(128, |length| length.0);
         let service = Service {

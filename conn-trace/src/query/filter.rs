@@ -70,6 +70,13 @@ impl Display for User {
 }
 
 impl Filter {
+    /// Leaves only connections of this service.
+    pub fn restrict_to(&mut self, service: &str) {
+        let is_another = |asked: &String| asked != service;
+        self.unknowable |= self.service.as_ref().is_some_and(is_another);
+        self.service = Some(service.to_owned());
+    }
+
     /// Whether the connection is one of those meant.
     #[must_use]
     pub fn matches(&self, connection: &Connection) -> bool {

@@ -47,7 +47,7 @@ pub use params::Query;
 pub use pattern::Pattern;
 pub use ports::Ports;
 pub use reason::reason;
-pub use row::{Address, Integer, Row};
+pub use row::{Address, Integer, Row, SocketName};
 pub use sort::{Order, Sort, SortKey};
 pub use state::StateFilter;
 pub use tcp::Tcp;

@@ -94,6 +94,23 @@ impl Query {
         }
     }
 
+    /// The same, with another number of rows where `limit` does not say.
+    ///
+    /// # Errors
+    ///
+    /// Says which parameter has which bad value.
+    pub fn parse_with_limit(
+        dialect: &Dialect,
+        text: &str,
+        default_limit: u64,
+    ) -> Result<Self, QueryError> {
+        let dialect = Dialect {
+            default_limit,
+            ..*dialect
+        };
+        Self::parse(&dialect, text)
+    }
+
     /// Each parameter by itself, those of one endpoint alone among them.
     fn read(dialect: &Dialect, text: &str, own: &[Parameter]) -> Result<Self, QueryError> {
         let mut query = Self::new(dialect);

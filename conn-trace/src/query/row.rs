@@ -233,6 +233,20 @@ impl Display for Address<'_> {
     }
 }
 
+/// An endpoint as `192.0.2.1:80` or `[2001:db8::1]:80`.
+#[derive(Clone, Copy, Debug)]
+pub struct SocketName<'a>(pub &'a Endpoint);
+
+impl Display for SocketName<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let address = Address(self.0);
+        match self.0.ip {
+            IpAddr::V4(_) => write!(f, "{address}:{}", self.0.port),
+            IpAddr::V6(_) => write!(f, "[{address}]:{}", self.0.port),
+        }
+    }
+}
+
 impl Serialize for Address<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)

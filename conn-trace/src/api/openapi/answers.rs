@@ -42,7 +42,7 @@ pub(super) fn shared(dialect: &Dialect, generator: &mut SchemaGenerator) -> Map<
         ),
         (
             "NotFound",
-            "No such connection, or it is not one of those asked for.",
+            "No such connection or service, or it is not one of those asked for.",
             refusal.clone(),
             None,
         ),

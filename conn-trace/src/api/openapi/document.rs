@@ -73,7 +73,8 @@ fn describe(operation: &Operation, dialect: &Dialect, generator: &mut SchemaGene
         ..
     } = operation;
     let takes_number = takes == Takes::NumberAndQuery;
-    let mut responses = answers::of_operation(dialect, fails, takes_number);
+    let takes_name = matches!(takes, Takes::Name | Takes::NameAndQuery);
+    let mut responses = answers::of_operation(dialect, fails, takes_number || takes_name);
     let schema = finished(answer(generator));
     let mut content = match is_json {
         true => json_body(&schema),
@@ -128,6 +129,8 @@ fn taken(takes: Takes, dialect: &Dialect) -> Vec<Value> {
         Takes::Nothing => Vec::new(),
         Takes::Query => query.collect(),
         Takes::NumberAndQuery => [number()].into_iter().chain(query).collect(),
+        Takes::Name => vec![name()],
+        Takes::NameAndQuery => [name()].into_iter().chain(query).collect(),
         Takes::Tag => vec![said_in(
             "If-None-Match",
             "Tags of the documents that the client has.",
@@ -163,6 +166,16 @@ fn number() -> Value {
         "required": true,
         "description": "Number of the connection.",
         "schema": {"type": "integer", "minimum": 0, "maximum": u64::MAX},
+    })
+}
+
+fn name() -> Value {
+    json!({
+        "name": "name",
+        "in": "path",
+        "required": true,
+        "description": "Name of the service.",
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,64}$"},
     })
 }
 

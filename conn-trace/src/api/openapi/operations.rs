@@ -5,9 +5,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use crate::{
     api::{
         absent::{Absent, Accounts, Gateways, LeafNodes, Routes, Subscriptions},
+        connections::Connections,
         events::Told,
         health::Health,
         index::Index,
+        services::{Detail, Explanation, Services},
         stream::Head,
         varz::Varz,
     },
@@ -55,6 +57,10 @@ pub(super) enum Takes {
     Query,
     /// These, and a number in the path.
     NumberAndQuery,
+    /// The name of a service in the path.
+    Name,
+    /// That, and the parameters of the dialect.
+    NameAndQuery,
     /// Those, and the event that the client has read last.
     EventAndQuery,
     /// The tag of an answer that the client has.
@@ -73,18 +79,23 @@ pub(super) enum Fails {
 }
 
 #[rustfmt::skip]
-pub(super) const OPERATIONS: [Operation; 13] = [
+pub(super) const OPERATIONS: [Operation; 18] = [
     operation("/", "index", "The paths of all endpoints", Takes::Nothing, of::<Index>, Fails::Never),
     operation("/accstatz", "accounts", "NATS's accounts: none", Takes::Nothing, of::<Absent<'_, Accounts>>, Fails::InText),
+    operation("/connections", "exported", "Open connections in the shape of the FIX exporter", Takes::Query, of::<Connections<'_>>, Fails::InText),
     operation("/connz", "connections", "A page of connections", Takes::Query, of::<Head<'_>>, Fails::InText).also(&["application/x-ndjson", "text/csv"]),
     operation("/connz/events", "events", "What happens to connections, as it happens", Takes::EventAndQuery, of::<Told<'_>>, Fails::InText).only(&["text/event-stream", "application/x-ndjson"]),
     operation("/connz/{cid}", "connection", "One connection, open or closed", Takes::NumberAndQuery, of::<Row<'_>>, Fails::InText),
+    operation("/connz/{cid}/services", "explanation", "Why a connection belongs to its service", Takes::NumberAndQuery, of::<Explanation>, Fails::InText),
     operation("/gatewayz", "gateways", "NATS's gateways: none", Takes::Nothing, of::<Absent<'_, Gateways>>, Fails::InText),
     operation("/health", "health", "Whether every figure is complete", Takes::Nothing, of::<Health>, Fails::InJson),
     operation("/healthz", "healthz", "The same as /health", Takes::Nothing, of::<Health>, Fails::InJson),
     operation("/leafz", "leafnodes", "NATS's leaf nodes: none", Takes::Nothing, of::<Absent<'_, LeafNodes>>, Fails::InText),
     operation("/openapi.json", "openapi", "This document", Takes::Tag, document, Fails::Never),
     operation("/routez", "routes", "NATS's routes: none", Takes::Nothing, of::<Absent<'_, Routes>>, Fails::InText),
+    operation("/services", "services", "The configured services and the host, each as a whole", Takes::Nothing, of::<Services<'_>>, Fails::InText),
+    operation("/services/{name}", "service", "A configured service as a whole", Takes::Name, of::<Detail<'_>>, Fails::InText),
+    operation("/services/{name}/connz", "service_connections", "A page of the connections of a service", Takes::NameAndQuery, of::<Head<'_>>, Fails::InText).also(&["application/x-ndjson", "text/csv"]),
     operation("/subsz", "subscriptions", "NATS's subscriptions: none", Takes::Nothing, of::<Absent<'_, Subscriptions>>, Fails::InText),
     operation("/varz", "figures", "Figures of the agent", Takes::Nothing, of::<Varz<'_>>, Fails::InText),
 ];

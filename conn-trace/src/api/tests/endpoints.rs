@@ -88,9 +88,10 @@ async fn varz() {
             "remotes": 0, "leafnodes": 0, "in_msgs": 3, "out_msgs": i64::MAX, "in_bytes": 1,
             "out_bytes": 2, "slow_consumers": 0, "subscriptions": 0,
             "http_req_stats": {
-                "/": 0, "/accstatz": 0, "/connz": 1, "/connz/events": 0,
-                "/connz/{cid}": 0, "/gatewayz": 0,
+                "/": 0, "/accstatz": 0, "/connections": 0, "/connz": 1, "/connz/events": 0,
+                "/connz/{cid}": 0, "/connz/{cid}/services": 0, "/gatewayz": 0,
                 "/health": 0, "/healthz": 0, "/leafz": 0, "/openapi.json": 0, "/routez": 0,
+                "/services": 0, "/services/{name}": 0, "/services/{name}/connz": 0,
                 "/subsz": 0, "/varz": 1,
             },
             "conn_trace": {
@@ -119,10 +120,11 @@ async fn health() {
     let server = Running::start(&fake).await;
     for path in ["/health", "/healthz"] {
         let answer = get(server.address, path).await;
-        assert_eq!(
-            (answer.status, answer.body.as_str()),
-            (200, "{\"status\":\"ok\"}\n")
-        );
+        let expected = json!({
+            "status": "ok", "timestamp": "2026-11-20T12:00:00Z", "hostname": "host",
+            "active_connections": 0,
+        });
+        assert_eq!((answer.status, answer.json()), (200, expected));
     }
     let unhealthy = async |cause: &str| {
         let answer = get(server.address, "/healthz").await;
@@ -170,7 +172,8 @@ async fn index() {
         assert!(listed.contains(&format!("\"/nats{path}\"")), "{listed}");
     }
     for endpoint in answer.json()["endpoints"].as_array().unwrap() {
-        let path = endpoint.as_str().unwrap().replace("{cid}", "1");
+        let path = endpoint.as_str().unwrap();
+        let path = path.replace("{cid}", "1").replace("{name}", "fix");
         // Events do not end.
         let answer = request(server.address, "HEAD", &path).await;
         assert_eq!(answer.status, 200, "{path}");

@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -15,6 +16,7 @@ use tokio::{
 
 use crate::{
     api::{Config, Limits, Server, ServerIdentity, Source},
+    config::Configuration,
     kernel::{degradation::Degradation, hooks::Variant},
     query::tests::fixture::{self, NOW, NOW_NS, SECOND},
     registry::{
@@ -22,6 +24,7 @@ use crate::{
         connection::{Connection, Counters},
         events::{Batch, Events, What},
         messages::{Choice, Item, Told},
+        services::{Classify, Report, report::tests::report},
         snapshot::{Losses, Scope, Snapshot, Status, Tracing},
     },
 };
@@ -40,6 +43,7 @@ struct State {
     /// What the first connection moves in a second, where each look is a second later.
     moves: Option<Counters>,
     events: Events,
+    configuration: Arc<Configuration>,
     /// Those who want messages.
     readers: Vec<(Choice, mpsc::Sender<Told>)>,
 }
@@ -55,6 +59,7 @@ impl Fake {
             delay: Duration::ZERO,
             moves: None,
             events: Events::new(),
+            configuration: configuration(),
             readers: Vec::new(),
         };
         Self(Arc::new(Mutex::new(state)))
@@ -71,6 +76,21 @@ impl Fake {
     /// Open connections besides.
     pub(super) fn open(self, open: Vec<Connection>) -> Self {
         self.0.lock().unwrap().snapshot.open.extend(open);
+        self
+    }
+
+    /// Connections say which of the services they belong to.
+    pub(super) fn with_services(self) -> Self {
+        {
+            let mut state = self.0.lock().unwrap();
+            let matcher = state.configuration.matcher();
+            let State { snapshot, .. } = &mut *state;
+            for connection in snapshot.open.iter_mut().chain(&mut snapshot.closed) {
+                let facts = Arc::make_mut(&mut connection.facts);
+                let service = matcher.settle(facts).filter(|_| !facts.is_self);
+                facts.service = service.map(|at| Arc::clone(&matcher.services()[at].name));
+            }
+        }
         self
     }
 
@@ -164,6 +184,39 @@ impl Source for Fake {
         self.pause().await;
         self.0.lock().unwrap().status.clone()
     }
+
+    async fn report(&self) -> Result<Report, Stopped> {
+        self.pause().await;
+        let state = self.0.lock().unwrap();
+        state.status.clone()?;
+        let Snapshot { open, closed, .. } = &state.snapshot;
+        let connections = [&open[..], &closed[..]].concat();
+        let matcher = Box::new(state.configuration.matcher());
+        Ok(report(matcher, &connections, NOW))
+    }
+
+    async fn reset_peak(&self, service: String) -> Result<bool, Stopped> {
+        Ok(service == "fix")
+    }
+}
+
+/// Three services: the second and third have some of the connections of all kinds.
+pub(super) fn configuration() -> Arc<Configuration> {
+    let text = r#"
+        [[service]]
+        name = "none"
+        remote_port = 1
+
+        [[service]]
+        name = "fix"
+        direction = "out"
+        connection_limit = 100
+
+        [[service]]
+        name = "rest"
+        remote_ip = ["0.0.0.0/0", "::/0"]
+    "#;
+    Arc::new(Configuration::parse(Path::new("config.toml"), text).unwrap())
 }
 
 fn healthy(open: u64) -> Status {
@@ -224,7 +277,8 @@ impl Running {
     }
 
     pub(super) async fn with(fake: &Fake, config: Config) -> Self {
-        let server = Server::bind(config).await.unwrap();
+        let services = watch::channel(configuration()).1;
+        let server = Server::bind(Config { services, ..config }).await.unwrap();
         let address = server.local_addr();
         let (stop, stopped) = oneshot::channel();
         let shutdown = async {

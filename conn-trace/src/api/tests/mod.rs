@@ -13,4 +13,5 @@ mod one;
 mod openapi;
 mod rates;
 mod refusals;
+mod services;
 mod shutdown;

@@ -98,7 +98,11 @@ fn every_parameter_of_every_dialect_and_no_other() {
             let (query, number) = match path {
                 "/connz" => (&known[..], 0),
                 "/connz/events" => (&of_events[..], 0),
-                "/connz/{cid}" => (&known[..], 1),
+                "/connz/{cid}" | "/connz/{cid}/services" | "/services/{name}/connz" => {
+                    (&known[..], 1)
+                }
+                "/services/{name}" => (&[][..], 1),
+                "/connections" => (&known[..], 0),
                 _ => (&[][..], 0),
             };
             assert_eq!(names(path, "query"), query, "{path}");
@@ -271,7 +275,7 @@ async fn answers_are_as_the_document_says() {
     for dialect in Dialect::ALL {
         for endpoint in ENDPOINTS {
             let endpoint = format!("{}{endpoint}", dialect.prefix);
-            let path = endpoint.replace("{cid}", "9000");
+            let path = endpoint.replace("{cid}", "9000").replace("{name}", "fix");
             // Events do not end.
             let method = if is_endless(&path) { "HEAD" } else { "GET" };
             let ask = async |path: &str| request(server.address, method, path).await;
@@ -315,7 +319,10 @@ async fn answers_are_as_the_document_says() {
             if endpoint.contains("connz") {
                 answers.push(get(server.address, &format!("{path}?limit=x")).await);
             }
-            if endpoint.ends_with("{cid}") {
+            if endpoint.contains("{name}") {
+                answers.push(ask(&path.replace("fix", "nobody")).await);
+            }
+            if endpoint.contains("{cid}") {
                 answers.push(ask(&path.replace("9000", "8999")).await);
                 answers.push(ask(&path.replace("9000", "x")).await);
             }
@@ -327,7 +334,8 @@ async fn answers_are_as_the_document_says() {
     fake.stop();
     let paths = truth.document["paths"].as_object().unwrap().keys();
     for path in paths.filter(|path| !is_endless(path)) {
-        let answer = get(server.address, &path.replace("{cid}", "1")).await;
+        let path_of_one = path.replace("{cid}", "1").replace("{name}", "fix");
+        let answer = get(server.address, &path_of_one).await;
         truth.assert_is_told(path, &answer);
     }
 }

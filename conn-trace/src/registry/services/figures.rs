@@ -20,6 +20,14 @@ pub struct Report {
     pub undecided: u64,
 }
 
+impl Report {
+    /// The service of this name.
+    #[must_use]
+    pub fn service(&self, name: &str) -> Option<&ServiceFigures> {
+        self.services.iter().find(|one| *one.service.name == *name)
+    }
+}
+
 /// A service and its figures.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServiceFigures {

@@ -10,7 +10,7 @@ mod figures;
 mod histogram;
 mod members;
 mod membership;
-mod report;
+pub(crate) mod report;
 mod tally;
 
 use std::{fmt::Debug, sync::Arc, time::Duration};

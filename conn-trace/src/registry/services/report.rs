@@ -9,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    Classify,
+    Classify, Members,
     figures::{Figures, Report, Sampled, ServiceFigures, States},
     membership::{Place, Stage},
     tally::Tally,
@@ -83,22 +83,7 @@ impl State {
                 of_services[at].add(state, is_open, moved, Some(is_idle));
             }
         }
-        let services = self.members.services.iter().zip(of_services);
-        Ok(Report {
-            now,
-            host: host.figures(self.members.host.clone()),
-            services: services
-                .map(|(watched, open)| ServiceFigures {
-                    service: watched.service.clone(),
-                    figures: open.figures(watched.tally.clone()),
-                    sampled: watched.sampled,
-                    clients: watched.by.clients.top(watched.service.top),
-                    ports: watched.by.ports.top(watched.service.top),
-                    processes: watched.by.processes.top(watched.service.top),
-                })
-                .collect(),
-            undecided: self.members.undecided.len() as u64,
-        })
+        Ok(self.members.report(now, host, of_services))
     }
 
     /// Reads the sockets of connections that belong to a service.
@@ -211,6 +196,27 @@ impl State {
     }
 }
 
+impl Members {
+    fn report(&self, now: Timestamp, host: Open, of_services: Vec<Open>) -> Report {
+        let services = self.services.iter().zip(of_services);
+        Report {
+            now,
+            host: host.figures(self.host.clone()),
+            services: services
+                .map(|(watched, open)| ServiceFigures {
+                    service: watched.service.clone(),
+                    figures: open.figures(watched.tally.clone()),
+                    sampled: watched.sampled,
+                    clients: watched.by.clients.top(watched.service.top),
+                    ports: watched.by.ports.top(watched.service.top),
+                    processes: watched.by.processes.top(watched.service.top),
+                })
+                .collect(),
+            undecided: self.undecided.len() as u64,
+        }
+    }
+}
+
 /// What is open of the host or of a service.
 #[derive(Clone, Default)]
 struct Open {
@@ -243,5 +249,46 @@ impl Open {
             states,
             idle,
         }
+    }
+}
+
+/// Reports without a kernel.
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::{Classify, Members, Open, Place, Report, Sampled, Stage, Timestamp};
+    use crate::registry::connection::Connection;
+
+    /// That of an agent that has seen these connections open, and some of them end.
+    pub(crate) fn report(
+        classify: Box<dyn Classify>,
+        connections: &[Connection],
+        now: Timestamp,
+    ) -> Report {
+        let mut members = Members::new(classify, now);
+        let mut host = Open::default();
+        let mut of_services = vec![Open::default(); members.services.len()];
+        for connection in connections {
+            let key = (connection.facts.cid, 0);
+            let mut connection = connection.clone();
+            let facts = std::sync::Arc::make_mut(&mut connection.facts);
+            let mut membership = members.enter(key, facts, Stage::Open, now);
+            if connection.end.is_some() {
+                let membership = members.end(key, membership, facts, now);
+                members.ended(&membership, &connection);
+                continue;
+            }
+            let sampled = Sampled {
+                rtt_us: 100,
+                ..Sampled::default()
+            };
+            members.sample(&mut membership, sampled);
+            if !matches!(membership.place, Place::Own) {
+                host.add(connection.state, true, connection.counters, None);
+            }
+            if let Place::Service(at, _) = membership.place {
+                of_services[at].add(connection.state, true, connection.counters, Some(false));
+            }
+        }
+        members.report(now, host, of_services)
     }
 }
