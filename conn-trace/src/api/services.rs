@@ -82,6 +82,7 @@ impl Summary {
     fn of(figures: &Figures) -> Self {
         let tally = &figures.tally;
         let moved = figures.moved();
+        let peak = tally.peak();
         Self {
             connections: Integer(figures.current()),
             connecting: Integer(tally.connecting),
@@ -90,8 +91,8 @@ impl Summary {
             left: Integer(tally.left),
             closed: Integer(figures.closed()),
             failed: Integer(tally.failed.total()),
-            peak: Integer(tally.peak.connections),
-            peak_at: tally.peak.at,
+            peak: Integer(peak.connections),
+            peak_at: peak.at,
             idle: Integer(figures.idle),
             in_msgs: Integer(moved.in_msgs),
             out_msgs: Integer(moved.out_msgs),

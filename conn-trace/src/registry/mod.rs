@@ -30,7 +30,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
 use thiserror::Error;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -280,14 +279,14 @@ async fn run(
     let mut scanning = false;
     loop {
         state.audit()?;
+        state.review_undecided()?;
+        if !scanning && last_scan.elapsed() >= OWNER_SCAN_INTERVAL && state.wants_owners() {
+            last_scan = Instant::now();
+            scanning = look_for_owners(&state, owners.clone());
+        }
         tokio::select! {
             () = sleep(pause) => {
                 pause = if state.catch_up()? { TICK } else { IDLE_TICK };
-                state.review_undecided()?;
-                if !scanning && last_scan.elapsed() >= OWNER_SCAN_INTERVAL && state.wants_owners() {
-                    last_scan = Instant::now();
-                    scanning = look_for_owners(&state, owners.clone());
-                }
             }
             command = inbox.recv() => match command {
                 Some(Command::Visit(visit)) => {
@@ -319,7 +318,7 @@ async fn run(
                     let _ = reply.send(());
                 }
                 Some(Command::ResetPeak(service, reply)) => {
-                    let _ = reply.send(state.members.reset_peak(&service, Timestamp::now()));
+                    let _ = reply.send(state.members.reset_peak(&service, services::now()));
                 }
                 Some(Command::Stop) | None => return Ok(()),
             },

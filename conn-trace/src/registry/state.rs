@@ -24,7 +24,7 @@ use super::{
     messages::Messages,
     names::Names,
     owners,
-    services::{Members, Membership, Rounds, Stage},
+    services::{self, Members, Membership, Rounds, Stage, at},
     snapshot::Losses,
 };
 use crate::kernel::{
@@ -107,7 +107,7 @@ impl State {
             messages: Messages::default(),
             reviewed: Instant::now(),
             audit: Audit::new(),
-            members: Members::new(classify, Timestamp::now()),
+            members: Members::new(classify, services::now()),
             rounds: Rounds::new(),
             ownerless: HashMap::new(),
         }
@@ -134,6 +134,7 @@ impl State {
             self.tell_messages(messages, &moment);
         }
         self.reserved.age();
+        self.settle_levels(is_active);
         self.notice_losses()?;
         self.attend_to_readers()?;
         Ok(is_active || self.messages.has_readers())
@@ -171,7 +172,7 @@ impl State {
         let mut facts = self.describer.facts(cid, &entry.hot, &entry.cold, moment);
         let is_established = has_handshake(&entry.hot, &entry.cold);
         let stage = stage(is_established, &entry.hot);
-        let membership = self.members.enter(key, &mut facts, stage, moment.wall);
+        let membership = self.members.enter(key, &mut facts, stage, at(moment));
         let facts = Arc::new(facts);
         let connection = opened_connection(Arc::clone(&facts), &entry.hot, moment);
         self.tell_opened(&connection, is_established, moment);
@@ -198,8 +199,7 @@ impl State {
         let Some((_, live)) = self.live.get_mut(key) else {
             return;
         };
-        self.members
-            .establish(&mut live.membership, &live.facts, moment.wall);
+        self.members.establish(&mut live.membership, &live.facts);
         if !mem::replace(&mut live.is_told_established, true) {
             let connection = opened_connection(Arc::clone(&live.facts), &entry.hot, moment);
             self.events
@@ -213,7 +213,7 @@ impl State {
             let mut facts = self.describer.facts(cid, &entry.hot, &entry.cold, moment);
             settle(&mut facts, &live.facts);
             self.members
-                .review(key, &mut live.membership, &mut facts, moment.wall);
+                .review(key, &mut live.membership, &mut facts, at(moment));
             live.facts = Arc::new(facts);
         }
     }
@@ -273,7 +273,7 @@ impl State {
         facts: &mut Facts,
         moment: &Moment,
     ) -> Membership {
-        let now = moment.wall;
+        let now = at(moment);
         let mut membership = before.unwrap_or_else(|| {
             // One that was taken up late was open then.
             let was_open = is_established || facts.origin != Origin::Opened;
@@ -287,7 +287,7 @@ impl State {
         self.members.review(key, &mut membership, facts, now);
         let mut membership = self.members.end(key, membership, facts, now);
         if is_established {
-            self.members.establish(&mut membership, facts, now);
+            self.members.establish(&mut membership, facts);
         }
         membership
     }
@@ -435,7 +435,7 @@ impl State {
                 facts.is_self |= process.pid == self.describer.own.pid;
                 facts.owner = Owner::Scan(process);
                 self.members
-                    .review(key, &mut live.membership, facts, Timestamp::now());
+                    .review(key, &mut live.membership, facts, services::now());
             }
         }
     }

@@ -2,12 +2,11 @@
 
 use std::{collections::HashSet, mem, sync::Arc};
 
-use jiff::Timestamp;
-
 use super::{
     Classify, Service, Verdict,
     breakdowns::Breakdowns,
     figures::{Sampled, SampledSums},
+    level::At,
     membership::{Membership, Place, Stage},
     tally::Tally,
 };
@@ -36,7 +35,7 @@ pub(in crate::registry) struct Members {
 }
 
 impl Members {
-    pub(in crate::registry) fn new(classify: Box<dyn Classify>, now: Timestamp) -> Self {
+    pub(in crate::registry) fn new(classify: Box<dyn Classify>, now: At) -> Self {
         Self {
             services: watched(classify.as_ref(), now),
             classify,
@@ -51,7 +50,7 @@ impl Members {
         key: Key,
         facts: &mut Facts,
         stage: Stage,
-        now: Timestamp,
+        now: At,
     ) -> Membership {
         let mut membership = Membership {
             stage,
@@ -66,7 +65,10 @@ impl Members {
         if !facts.is_self {
             match stage {
                 Stage::Connecting => self.host.connecting += 1,
-                Stage::Open => self.host.open(membership.has_joined, now),
+                Stage::Open => {
+                    let since = since(&membership, facts, now);
+                    self.host.open(membership.has_joined, since);
+                }
             }
             self.undecided.insert(key);
             self.review(key, &mut membership, facts, now);
@@ -75,23 +77,18 @@ impl Members {
     }
 
     /// The handshake of a connection has ended.
-    pub(in crate::registry) fn establish(
-        &mut self,
-        membership: &mut Membership,
-        facts: &Facts,
-        now: Timestamp,
-    ) {
+    pub(in crate::registry) fn establish(&mut self, membership: &mut Membership, facts: &Facts) {
         if mem::replace(&mut membership.stage, Stage::Open) == Stage::Open {
             return;
         }
         if !matches!(membership.place, Place::Own) {
             self.host.connecting -= 1;
-            self.host.open(false, now);
+            self.host.open(false, facts.start_ns);
         }
         if let Place::Service(at, keys) = &mut membership.place {
             let watched = &mut self.services[*at];
             watched.tally.connecting -= 1;
-            watched.tally.open(false, now);
+            watched.tally.open(false, facts.start_ns);
             let client = watched.service.client(&facts.peer);
             *keys = Some(watched.by.enter(facts, client));
         }
@@ -103,10 +100,10 @@ impl Members {
         key: Key,
         membership: &mut Membership,
         facts: &mut Facts,
-        now: Timestamp,
+        now: At,
     ) {
         if facts.is_self && !matches!(membership.place, Place::Own) {
-            self.disown(key, membership);
+            self.disown(key, membership, now);
             return;
         }
         match &mut membership.place {
@@ -132,7 +129,7 @@ impl Members {
     }
 
     /// Counts the connection at a service.
-    fn place(&mut self, at: usize, membership: &mut Membership, facts: &mut Facts, now: Timestamp) {
+    fn place(&mut self, at: usize, membership: &mut Membership, facts: &mut Facts, now: At) {
         let watched = &mut self.services[at];
         facts.service = Some(Arc::clone(&watched.service.name));
         let keys = match membership.stage {
@@ -141,7 +138,8 @@ impl Members {
                 None
             }
             Stage::Open => {
-                watched.tally.open(membership.has_joined, now);
+                let since = since(membership, facts, now);
+                watched.tally.open(membership.has_joined, since);
                 let client = watched.service.client(&facts.peer);
                 Some(watched.by.enter(facts, client))
             }
@@ -150,14 +148,14 @@ impl Members {
     }
 
     /// A connection has turned out to be the agent's own: it was never to be counted.
-    fn disown(&mut self, key: Key, membership: &mut Membership) {
+    fn disown(&mut self, key: Key, membership: &mut Membership, now: At) {
         self.undecided.remove(&key);
         match membership.stage {
             Stage::Connecting => self.host.connecting -= 1,
-            Stage::Open => self.host.leave(Counters::default()),
+            Stage::Open => self.host.leave(Counters::default(), now.ns),
         }
         let place = mem::replace(&mut membership.place, Place::Own);
-        self.take_out(place, membership, Counters::default());
+        self.take_out(place, membership, Counters::default(), now);
     }
 
     /// A connection has ended. What is not known of it by now stays so.
@@ -166,7 +164,7 @@ impl Members {
         key: Key,
         mut membership: Membership,
         facts: &mut Facts,
-        now: Timestamp,
+        now: At,
     ) -> Membership {
         self.undecided.remove(&key);
         if membership.is_undecided()
@@ -206,14 +204,14 @@ impl Members {
     }
 
     /// Takes a connection that is still there out of its service.
-    fn take_out(&mut self, place: Place, membership: &mut Membership, moved: Counters) {
+    fn take_out(&mut self, place: Place, membership: &mut Membership, moved: Counters, now: At) {
         if let Place::Service(at, keys) = place {
             let watched = &mut self.services[at];
             watched.sampled.forget(membership.sampled.take());
             match keys {
                 None => watched.tally.connecting -= 1,
                 Some(keys) => {
-                    watched.tally.leave(moved);
+                    watched.tally.leave(moved, now.ns);
                     watched.by.leave(&keys, moved);
                 }
             }
@@ -231,11 +229,7 @@ impl Members {
 
     /// Replaces the services. Those that keep their name keep what was counted. Every connection has
     /// to be [moved](Self::move_over) then.
-    pub(in crate::registry) fn replace(
-        &mut self,
-        classify: Box<dyn Classify>,
-        now: Timestamp,
-    ) -> Former {
+    pub(in crate::registry) fn replace(&mut self, classify: Box<dyn Classify>, now: At) -> Former {
         let fresh = watched(classify.as_ref(), now);
         let former = mem::replace(&mut self.services, fresh);
         self.classify = classify;
@@ -264,7 +258,7 @@ impl Members {
         membership: &mut Membership,
         facts: &mut Facts,
         counters: Counters,
-        now: Timestamp,
+        now: At,
     ) {
         let before = match mem::replace(&mut membership.place, Place::Undecided) {
             Place::Own => {
@@ -285,7 +279,7 @@ impl Members {
         facts.service = None;
         if let Some((at, keys)) = before {
             let moved = counters.since(membership.base);
-            self.take_out(Place::Service(at, keys), membership, moved);
+            self.take_out(Place::Service(at, keys), membership, moved, now);
         }
         membership.sampled = None;
         membership.base = counters;
@@ -294,12 +288,31 @@ impl Members {
         self.review(key, membership, facts, now);
     }
 
-    pub(in crate::registry) fn reset_peak(&mut self, name: &str, now: Timestamp) -> bool {
+    /// Nothing from before this moment will be told any more.
+    pub(in crate::registry) fn settle(&mut self, until: At) {
+        self.host.level.settle(until);
+        for watched in &mut self.services {
+            watched.tally.level.settle(until);
+        }
+    }
+
+    /// Lets the peak of a service begin anew; whether there is such a service.
+    pub(in crate::registry) fn reset_peak(&mut self, name: &str, now: At) -> bool {
         let found = self
             .services
             .iter_mut()
             .find(|watched| &*watched.service.name == name);
-        found.map(|watched| watched.tally.reset_peak(now)).is_some()
+        found
+            .map(|watched| watched.tally.level.reset(now))
+            .is_some()
+    }
+}
+
+/// Since when the connection is open where it is counted.
+fn since(membership: &Membership, facts: &Facts, now: At) -> u64 {
+    match membership.has_joined {
+        true => now.ns,
+        false => facts.start_ns,
     }
 }
 
@@ -307,7 +320,7 @@ impl Members {
 #[derive(Debug)]
 pub(in crate::registry) struct Former(Vec<Option<usize>>);
 
-fn watched(classify: &dyn Classify, now: Timestamp) -> Vec<Watched> {
+fn watched(classify: &dyn Classify, now: At) -> Vec<Watched> {
     let services = classify.services().iter();
     services
         .map(|service| Watched {

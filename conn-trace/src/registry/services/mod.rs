@@ -8,6 +8,7 @@ mod breakdown;
 mod breakdowns;
 mod figures;
 mod histogram;
+mod level;
 mod members;
 mod membership;
 pub(crate) mod report;
@@ -19,12 +20,13 @@ pub use self::{
     breakdown::{Share, Shares},
     figures::{Figures, Report, Sampled, SampledSums, ServiceFigures, States},
     histogram::{DURATIONS, Histogram, SIZES},
-    tally::{Causes, Peak, Tally},
+    level::{At, Peak},
+    tally::{Causes, Tally},
 };
 pub(super) use self::{
     members::Members,
     membership::{Membership, Stage},
-    report::Rounds,
+    report::{Rounds, at, now},
 };
 use super::connection::{Endpoint, Facts};
 

@@ -11,11 +11,15 @@ use jiff::Timestamp;
 use super::{
     Classify, Members,
     figures::{Figures, Report, Sampled, ServiceFigures, States},
+    level::At,
     membership::{Place, Stage},
     tally::Tally,
 };
 use crate::{
-    kernel::LoadError,
+    kernel::{
+        LoadError,
+        clock::{Moment, boot_now_ns},
+    },
     registry::{
         connection::{Counters, Owner, TcpState, Transport},
         facts,
@@ -36,6 +40,8 @@ pub(in crate::registry) struct Rounds {
     reviewed: Instant,
     /// The number of the last connection that was sampled.
     sampled: u64,
+    /// When the last look into the ring was that found something.
+    drained: Option<At>,
     /// Whether there are sockets whose owners have not been looked for.
     wants_owners: bool,
 }
@@ -45,6 +51,7 @@ impl Rounds {
         Self {
             reviewed: Instant::now(),
             sampled: 0,
+            drained: None,
             wants_owners: false,
         }
     }
@@ -56,7 +63,6 @@ impl State {
         self.catch_up()?;
         self.sample_members()?;
         let moment = self.tracer.now()?;
-        let now = moment.wall;
         let mut host = Open::default();
         let mut of_services = vec![Open::default(); self.members.services.len()];
         let table = self.tracer.table();
@@ -83,7 +89,7 @@ impl State {
                 of_services[at].add(state, is_open, moved, Some(is_idle));
             }
         }
-        Ok(self.members.report(now, host, of_services))
+        Ok(self.members.report(moment.wall, host, of_services))
     }
 
     /// Reads the sockets of connections that belong to a service.
@@ -120,6 +126,18 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    /// After each look into the ring. One that had ended when its opening was told is told as a whole
+    /// with the next look at the latest.
+    pub(in crate::registry) fn settle_levels(&mut self, is_active: bool) {
+        let until = match is_active {
+            true => self.rounds.drained.replace(now()),
+            false => self.rounds.drained.take(),
+        };
+        if let Some(until) = until {
+            self.members.settle(until);
+        }
     }
 
     /// Looks whether more is known by now of connections that are not decided.
@@ -176,7 +194,7 @@ impl State {
     ) -> Result<(), LoadError> {
         self.catch_up()?;
         self.describer.own.ports = ports;
-        let now = Timestamp::now();
+        let now = now();
         let former = self.members.replace(classify, now);
         let table = self.tracer.table();
         for live in self.live.iter_mut() {
@@ -214,6 +232,22 @@ impl Members {
                 .collect(),
             undecided: self.undecided.len() as u64,
         }
+    }
+}
+
+/// The moment on both clocks.
+pub(in crate::registry) fn at(moment: &Moment) -> At {
+    At {
+        ns: moment.boot_ns,
+        wall: moment.wall,
+    }
+}
+
+/// This moment.
+pub(in crate::registry) fn now() -> At {
+    At {
+        ns: boot_now_ns(),
+        wall: Timestamp::now(),
     }
 }
 
@@ -255,7 +289,7 @@ impl Open {
 /// Reports without a kernel.
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::{Classify, Members, Open, Place, Report, Sampled, Stage, Timestamp};
+    use super::{At, Classify, Members, Open, Place, Report, Sampled, Stage, Timestamp};
     use crate::registry::connection::Connection;
 
     /// That of an agent that has seen these connections open, and some of them end.
@@ -264,6 +298,11 @@ pub(crate) mod tests {
         connections: &[Connection],
         now: Timestamp,
     ) -> Report {
+        let moment = now;
+        let now = At {
+            ns: 0,
+            wall: moment,
+        };
         let mut members = Members::new(classify, now);
         let mut host = Open::default();
         let mut of_services = vec![Open::default(); members.services.len()];
@@ -289,6 +328,6 @@ pub(crate) mod tests {
                 of_services[at].add(connection.state, true, connection.counters, Some(false));
             }
         }
-        members.report(now, host, of_services)
+        members.report(moment, host, of_services)
     }
 }

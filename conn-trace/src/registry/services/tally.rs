@@ -1,18 +1,10 @@
 //! What is counted of a service, or of the whole host, when connections open and close.
 
-use jiff::Timestamp;
-
-use super::histogram::{DURATIONS, Histogram, SIZES};
+use super::{
+    histogram::{DURATIONS, Histogram, SIZES},
+    level::{At, Level, Peak},
+};
 use crate::registry::connection::{CloseCause, Connection, Counters};
-
-/// The most connections that were open at the same time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peak {
-    /// How many.
-    pub connections: u64,
-    /// When there were so many for the first time.
-    pub at: Timestamp,
-}
 
 /// Counts by cause of the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,8 +48,8 @@ pub struct Tally {
     pub closed: Causes,
     /// Connections whose handshake never ended, by cause.
     pub failed: Causes,
-    /// The highest `current`.
-    pub peak: Peak,
+    /// How many were open at which time.
+    pub(super) level: Level,
     /// What those have moved that are no longer open here.
     pub ended: Counters,
     /// Segments that these have sent again, as far as the kernel tells.
@@ -71,7 +63,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub(super) fn new(now: Timestamp) -> Self {
+    pub(super) fn new(now: At) -> Self {
         Self {
             connecting: 0,
             current: 0,
@@ -80,10 +72,7 @@ impl Tally {
             left: 0,
             closed: Causes::default(),
             failed: Causes::default(),
-            peak: Peak {
-                connections: 0,
-                at: now,
-            },
+            level: Level::new(now),
             ended: Counters::default(),
             retransmitted: 0,
             durations: Histogram::new(&DURATIONS),
@@ -92,19 +81,14 @@ impl Tally {
         }
     }
 
-    /// A connection is open here now.
-    pub(super) fn open(&mut self, has_joined: bool, at: Timestamp) {
+    /// A connection is open here, since `ns` of `CLOCK_BOOTTIME`.
+    pub(super) fn open(&mut self, has_joined: bool, ns: u64) {
         match has_joined {
             true => self.joined += 1,
             false => self.opened += 1,
         }
         self.current += 1;
-        if self.current > self.peak.connections {
-            self.peak = Peak {
-                connections: self.current,
-                at,
-            };
-        }
+        self.level.rise(ns);
     }
 
     /// A connection that was open here has ended, and moved `counters` while it was here.
@@ -113,6 +97,7 @@ impl Tally {
             self.closed.add(end.cause);
             let lived = end.stop_ns.saturating_sub(connection.facts.start_ns);
             self.durations.add(lived as f64 / 1e9);
+            self.level.fall(end.stop_ns);
         }
         self.received.add(connection.counters.in_bytes as f64);
         self.sent.add(connection.counters.out_bytes as f64);
@@ -131,16 +116,16 @@ impl Tally {
     }
 
     /// A connection that is still open belongs elsewhere.
-    pub(super) fn leave(&mut self, counters: Counters) {
+    pub(super) fn leave(&mut self, counters: Counters, ns: u64) {
         self.left += 1;
+        self.level.fall(ns);
         self.current -= 1;
         self.ended = self.ended + counters;
     }
 
-    pub(super) fn reset_peak(&mut self, now: Timestamp) {
-        self.peak = Peak {
-            connections: self.current,
-            at: now,
-        };
+    /// The most connections that were open at the same time.
+    #[must_use]
+    pub fn peak(&self) -> Peak {
+        self.level.peak()
     }
 }
