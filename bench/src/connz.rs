@@ -7,6 +7,7 @@ mod child;
 mod client;
 mod hold;
 mod memory;
+mod metrics;
 mod questions;
 mod real;
 mod report;
@@ -23,6 +24,7 @@ use serde_json::json;
 
 pub(crate) use self::{
     hold::{Options as HoldOptions, hold},
+    metrics::{Options as MetricsOptions, PairsOptions, hold_pairs, main as metrics},
     synthetic::{Options as SyntheticOptions, serve},
 };
 use crate::{

@@ -34,6 +34,11 @@ enum Benchmark {
     Overhead(overhead::Options),
     /// Measure how long answers to /connz take, beside nats-server and ss.
     Connz(connz::Options),
+    /// Measure how long scrapes of /metrics take, and finding services.
+    Metrics(connz::MetricsOptions),
+    /// Hold pairs of connections, for `metrics`.
+    #[command(hide = true)]
+    Pairs(connz::PairsOptions),
     /// Hold connections, for `connz`.
     #[command(hide = true)]
     Hold(connz::HoldOptions),
@@ -46,6 +51,8 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().benchmark {
         Benchmark::Overhead(options) => overhead::main(&options),
         Benchmark::Connz(options) => connz::main(&options),
+        Benchmark::Metrics(options) => connz::metrics(&options),
+        Benchmark::Pairs(options) => connz::hold_pairs(&options),
         Benchmark::Hold(options) => connz::hold(&options),
         Benchmark::Synthetic(options) => connz::serve(&options),
     };

@@ -20,6 +20,8 @@ enum Benchmark {
     Overhead,
     /// How long answers to /connz take, beside nats-server and ss.
     Connz,
+    /// How long scrapes of /metrics take with many connections and services.
+    Metrics,
 }
 
 #[derive(Args)]
@@ -40,7 +42,7 @@ pub(crate) fn main(workspace: &Workspace, options: &Options) -> Result<()> {
     let need = match options.benchmark {
         Benchmark::Overhead => Need::Bench,
         // nats-server is among what the tests need.
-        Benchmark::Connz => Need::Test,
+        Benchmark::Connz | Benchmark::Metrics => Need::Test,
     };
     setup::ensure(workspace, need)?;
     process::step("building the benchmarks");
@@ -49,6 +51,7 @@ pub(crate) fn main(workspace: &Workspace, options: &Options) -> Result<()> {
     let (name, agent) = match options.benchmark {
         Benchmark::Overhead => ("overhead", None),
         Benchmark::Connz => ("connz", Some(build::agent(workspace, true)?)),
+        Benchmark::Metrics => ("metrics", Some(build::agent(workspace, true)?)),
     };
     let mut command = process::as_root(&binary)?;
     command.arg(name);

@@ -133,7 +133,7 @@ pub(super) fn measure(
 }
 
 /// Ports that nobody listens on.
-fn free_addresses<const N: usize>() -> Result<[SocketAddr; N]> {
+pub(super) fn free_addresses<const N: usize>() -> Result<[SocketAddr; N]> {
     let mut listeners = Vec::new();
     let mut addresses = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); N];
     for address in &mut addresses {
@@ -145,7 +145,7 @@ fn free_addresses<const N: usize>() -> Result<[SocketAddr; N]> {
 }
 
 /// Waits until somebody listens there.
-fn wait_for(address: SocketAddr) -> Result<()> {
+pub(super) fn wait_for(address: SocketAddr) -> Result<()> {
     let start = Instant::now();
     while start.elapsed() < START {
         if TcpStream::connect(address).is_ok() {
