@@ -6,7 +6,7 @@ use super::{
     page::Page,
     params::Query,
     state::StateFilter,
-    top::{compare, compare_facts, top},
+    top::{Ranked, Value, select, value, value_of_facts},
 };
 use crate::registry::{
     connection::{Connection, Facts},
@@ -29,6 +29,8 @@ pub struct Cut {
     /// The highest number of a row that passes the filters.
     highest: u64,
     rows: Vec<Connection>,
+    /// What orders them.
+    ranked: Vec<Ranked>,
     /// Rows up to the end of the page.
     end: usize,
     /// Whether the first `end` rows are the best of all so far, in order.
@@ -47,6 +49,7 @@ impl Cut {
             ahead: 0,
             highest: 0,
             rows: Vec::new(),
+            ranked: Vec::new(),
             end: usize::try_from(end).unwrap_or(usize::MAX),
             is_full: false,
         }
@@ -55,7 +58,8 @@ impl Cut {
     /// The page of all that was shown.
     #[must_use]
     pub fn page(mut self) -> Page {
-        self.keep(self.query.offset, self.query.limit);
+        let offset = usize::try_from(self.query.offset).unwrap_or(usize::MAX);
+        self.keep(offset);
         let Self {
             query,
             taken,
@@ -107,30 +111,25 @@ impl Cut {
         is_in_scope && self.query.state.matches(row.state) && self.query.filter.matches(row)
     }
 
-    /// Whether the page has enough rows that come before this one.
-    fn is_beyond(&self, row: &Connection) -> bool {
-        let order = self.query.effective_order();
-        self.is_full
-            && compare(
-                row,
-                &self.rows[self.end - 1],
-                self.query.sort.key,
-                order,
-                self.taken.now_ns,
-            ) == Ordering::Greater
+    /// Where a row would come, were it kept.
+    fn rank(&self, value: Option<Value>, cid: u64) -> Ranked {
+        let place = self.rows.len();
+        Ranked { value, cid, place }
     }
 
-    /// Of all rows, keeps so many in their order, after so many.
-    fn keep(&mut self, offset: u64, limit: u64) {
+    /// Whether the page has enough rows that come before this one.
+    fn is_beyond(&self, row: &Ranked) -> bool {
         let order = self.query.effective_order();
-        let kept = top(
-            &self.rows,
-            self.query.sort.key,
-            order,
-            self.taken.now_ns,
-            (offset, limit),
-        );
-        arrange(&mut self.rows, kept);
+        self.is_full && row.compare(&self.ranked[self.end - 1], order) == Ordering::Greater
+    }
+
+    /// Of all rows, keeps those from `start` to the end of the page, in order.
+    fn keep(&mut self, start: usize) {
+        let order = self.query.effective_order();
+        select(&mut self.ranked, order, start, self.end);
+        let places = self.ranked.iter_mut().enumerate();
+        let places = places.map(|(place, row)| mem::replace(&mut row.place, place));
+        arrange(&mut self.rows, places.collect());
     }
 }
 
@@ -172,6 +171,10 @@ impl Visitor for Cut {
         self.query.filter.matches_facts(facts)
     }
 
+    fn wants_tcp(&self) -> bool {
+        self.query.tcp || self.query.sort.key.is_of_tcp()
+    }
+
     fn skip(&mut self, facts: &Facts) -> bool {
         let Query {
             sort,
@@ -184,9 +187,8 @@ impl Visitor for Cut {
         }
         let order = self.query.effective_order();
         let is_beyond = || {
-            let last = &self.rows[self.end - 1].facts;
-            compare_facts(facts, last, sort.key, order, self.taken.now_ns)
-                .is_some_and(Ordering::is_gt)
+            value_of_facts(facts, sort.key, self.taken.now_ns)
+                .is_some_and(|value| self.is_beyond(&self.rank(value, facts.cid)))
         };
         let is_passed = cursor.is_some_and(|cursor| !cursor.is_ahead(facts.cid, order));
         let is_done = is_passed || (self.is_full && is_beyond());
@@ -197,13 +199,22 @@ impl Visitor for Cut {
     }
 
     fn visit(&mut self, row: &Connection) {
-        if !self.is_shown(row) || !self.count(&row.facts) || self.is_beyond(row) {
+        if !self.is_shown(row) || !self.count(&row.facts) {
             return;
         }
-        self.rows.push(row.clone());
+        let value = value(row, self.query.sort.key, self.taken.now_ns);
+        let ranked = self.rank(value, row.facts.cid);
+        if self.is_beyond(&ranked) {
+            return;
+        }
+        self.ranked.push(ranked);
+        self.rows.push(match self.query.tcp {
+            true => row.clone(),
+            false => row.without_tcp(),
+        });
         let room = self.end.saturating_add(self.end.max(SPARE_ROWS));
         if self.rows.len() >= room {
-            self.keep(0, self.end as u64);
+            self.keep(0);
             self.is_full = true;
         }
     }

@@ -151,12 +151,14 @@ impl<'a> Row<'a> {
             counters,
             pending_bytes,
             recv_queue_bytes,
+            rtt_us,
             rates,
             ..
         } = connection;
         let process = derived::process(&facts.owner);
         let end = connection.end.as_ref();
-        let info = connection.tcp.as_ref();
+        let rates = rates.as_deref();
+        let info = connection.tcp.as_deref();
         Self {
             cid: Integer(facts.cid),
             uid: &facts.user,
@@ -179,11 +181,9 @@ impl<'a> Row<'a> {
             close_cause: end.map(|end| end.cause.name()),
             uptime: Seconds::from_nanos(derived::uptime_ns(connection, now_ns)),
             idle: Seconds::from_nanos(derived::idle_ns(connection, now_ns)),
-            rtt: info
-                .and_then(|info| info.rtt_us)
-                .map(GoDuration::from_micros),
+            rtt: rtt_us.map(GoDuration::from_micros),
             pending_bytes: Integer(*pending_bytes),
-            recv_queue_bytes: recv_queue_bytes.map(Integer),
+            recv_queue_bytes: recv_queue_bytes.map(|bytes| Integer(bytes.into())),
             in_msgs: Integer(counters.in_msgs),
             out_msgs: Integer(counters.out_msgs),
             in_bytes: Integer(counters.in_bytes),
@@ -201,7 +201,9 @@ impl<'a> Row<'a> {
             netns: facts.netns,
             cgroup: facts.cgroup.as_deref(),
             container: facts.container.as_deref(),
-            tcp: info.filter(|_| tcp).map(|info| Tcp::new(info, *state)),
+            tcp: info
+                .filter(|_| tcp)
+                .map(|info| Tcp::new(info, *state, *rtt_us)),
         }
     }
 }

@@ -70,6 +70,11 @@ pub trait Visitor {
     /// may be shown all the same, for its facts may be newer by then.
     fn wants(&self, facts: &Facts) -> bool;
 
+    /// Whether TCP's figures are of interest, besides the round trip time.
+    fn wants_tcp(&self) -> bool {
+        true
+    }
+
     /// Whether an open connection of these facts can be passed over because nothing else about it
     /// would make a difference. It is then done with it, as if it had been shown.
     fn skip(&mut self, facts: &Facts) -> bool;

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{
     connection::{Facts, Owner, TcpState},
+    facts::tcp_info,
     live::{Key, Live},
     snapshot::{Scope, Taken, Visitor},
     state::{State, ended_connection},
@@ -195,13 +196,16 @@ impl<V: Visitor> Open<'_, V> {
         let samples = &mut self.samples;
         self.tracer
             .sample(&requests, |_, sample| samples.push(sample))?;
+        let wants_tcp = self.visitor.wants_tcp();
         let has_field = |global: &str| self.tracer.has_field(global);
+        let tcp =
+            |sample: &Sample| wants_tcp.then(|| Box::new(tcp_info(sample, self.moment, has_field)));
         for (read, sample) in self.waiting.drain(..).zip(self.samples.drain(..)) {
             let inode = sample.as_ref().map_or(0, |sample| sample.inode);
             if inode != 0 && read.facts.owner == Owner::Unknown {
                 self.ownerless.insert(inode, read.key);
             }
-            let connection = open_connection(read, sample.as_ref(), self.moment, has_field);
+            let connection = open_connection(read, sample.as_ref(), self.moment, tcp);
             self.visitor.visit(&connection);
         }
         Ok(())

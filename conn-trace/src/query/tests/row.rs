@@ -9,7 +9,7 @@ use super::fixture::{NOW, NOW_NS, SECOND, fullest_tcp, plain};
 use crate::{
     query::{Address, Row, reason},
     registry::connection::{
-        CloseCause, Connection, Direction, End, Endpoint, Facts, Origin, Owner, Process, TcpInfo, TcpState,
+        CloseCause, Connection, Direction, End, Endpoint, Facts, Origin, Owner, Process, TcpState,
     },
 };
 
@@ -60,6 +60,7 @@ fn a_row_of_which_all_is_known() {
         facts.peer.scope = 3;
     });
     let connection = Connection {
+        rtt_us: Some(1_039),
         tcp: Some(fullest_tcp()),
         ..connection
     };
@@ -105,7 +106,7 @@ fn late_rows_are_estimated_and_not_preexisting() {
 #[test]
 fn figures_without_a_sample_or_a_field_are_left_out() {
     let connection = Connection {
-        tcp: Some(TcpInfo::default()),
+        tcp: Some(Box::default()),
         ..plain(1)
     };
     let row = json(&connection, true);
