@@ -5,12 +5,13 @@ use std::{cmp::Ordering, mem};
 use super::{
     page::Page,
     params::Query,
+    sort::{Order, SortKey},
     state::StateFilter,
     top::{Ranked, Value, select, value, value_of_facts},
 };
 use crate::registry::{
     connection::{Connection, Facts},
-    snapshot::{Scope, Taken, Visitor},
+    snapshot::{BATCH, Scope, Taken, Visitor},
 };
 
 /// Rows that a small page may hold before those that it does not show are dropped: sorting some
@@ -31,7 +32,10 @@ pub struct Cut {
     rows: Vec<Connection>,
     /// What orders them.
     ranked: Vec<Ranked>,
-    /// Rows up to the end of the page.
+    /// Rows that come before the page and need be neither kept nor read: the first of a page by
+    /// number, which is the order of visits.
+    passed: u64,
+    /// Rows up to the end of the page, without those.
     end: usize,
     /// Whether the first `end` rows are the best of all so far, in order.
     is_full: bool,
@@ -41,7 +45,12 @@ impl Cut {
     /// The page that `query` asks for, of this moment.
     #[must_use]
     pub fn new(query: Query, taken: Taken) -> Self {
-        let end = query.offset.saturating_add(query.limit);
+        // Rows that come after later ones are among the first that are kept.
+        let passed = match is_in_order_of_visits(&query) {
+            true => query.offset.saturating_sub(BATCH as u64),
+            false => 0,
+        };
+        let end = query.offset.saturating_add(query.limit) - passed;
         Self {
             query,
             taken,
@@ -50,6 +59,7 @@ impl Cut {
             highest: 0,
             rows: Vec::new(),
             ranked: Vec::new(),
+            passed,
             end: usize::try_from(end).unwrap_or(usize::MAX),
             is_full: false,
         }
@@ -58,8 +68,8 @@ impl Cut {
     /// The page of all that was shown.
     #[must_use]
     pub fn page(mut self) -> Page {
-        let offset = usize::try_from(self.query.offset).unwrap_or(usize::MAX);
-        self.keep(offset);
+        let start = self.query.offset - self.passed;
+        self.keep(usize::try_from(start).unwrap_or(usize::MAX));
         let Self {
             query,
             taken,
@@ -99,7 +109,7 @@ impl Cut {
         self.total += 1;
         self.ahead += u64::from(is_ahead);
         self.highest = self.highest.max(facts.cid);
-        is_ahead
+        is_ahead && self.total > self.passed
     }
 
     fn is_shown(&self, row: &Connection) -> bool {
@@ -131,6 +141,14 @@ impl Cut {
         let places = places.map(|(place, row)| mem::replace(&mut row.place, place));
         arrange(&mut self.rows, places.collect());
     }
+}
+
+/// Whether a page shows rows as a visitor sees them: of the closed ones, which it sees last, some
+/// may have lower numbers.
+fn is_in_order_of_visits(query: &Query) -> bool {
+    query.sort.key == SortKey::Cid
+        && query.effective_order() == Order::Ascending
+        && query.scope() == Scope::Open
 }
 
 /// Keeps the rows at `places` alone, in that order.
@@ -191,7 +209,8 @@ impl Visitor for Cut {
                 .is_some_and(|value| self.is_beyond(&self.rank(value, facts.cid)))
         };
         let is_passed = cursor.is_some_and(|cursor| !cursor.is_ahead(facts.cid, order));
-        let is_done = is_passed || (self.is_full && is_beyond());
+        let is_before = self.total < self.passed;
+        let is_done = is_passed || is_before || (self.is_full && is_beyond());
         if is_done && self.query.filter.matches_facts(facts) {
             self.count(facts);
         }
