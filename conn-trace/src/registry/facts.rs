@@ -234,7 +234,6 @@ pub(super) fn tcp_info(
     let has_congestion = has_field("TCP_CONGESTION_OPS") && has_field("CONGESTION_NAME");
     let limited = |which| has_chronograph.then(|| chronograph(sample, moment, which));
     TcpInfo {
-        rtt_us: (sample.srtt_us != 0).then_some(sample.srtt_us >> 3),
         rttvar_us: has("TCP_MDEV_US", sample.mdev_us >> 2),
         min_rtt_us: has("TCP_RTT_MIN", sample.min_rtt_us).filter(|&rtt| rtt != u32::MAX),
         retrans: has("TCP_TOTAL_RETRANS", sample.retrans),
