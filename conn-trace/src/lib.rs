@@ -16,6 +16,7 @@ pub mod doctor;
     reason = "bpf(2) and memory shared with the kernel; nowhere else"
 )]
 pub mod kernel;
+pub mod metrics;
 pub mod query;
 pub mod registry;
 pub mod services;

@@ -15,6 +15,7 @@ use conn_trace::{
         Stopped,
         events::Batch,
         messages::{Choice, Told},
+        services::Report,
         snapshot::{Scope, Snapshot, Status},
     },
 };
@@ -124,6 +125,14 @@ impl Source for Synthetic {
 
     async fn status(&self) -> Result<Status, Stopped> {
         Err(Stopped)
+    }
+
+    async fn report(&self) -> Result<Report, Stopped> {
+        Err(Stopped)
+    }
+
+    async fn reset_peak(&self, _: String) -> Result<bool, Stopped> {
+        Ok(false)
     }
 }
 

@@ -14,7 +14,7 @@ use super::{error::ApiError, requests::Requests, shared::Shared};
 use crate::query::Dialect;
 
 /// Every path there is, below the prefix of each dialect.
-pub(super) const ENDPOINTS: [&str; 18] = [
+pub(super) const ENDPOINTS: [&str; 19] = [
     "/",
     "/accstatz",
     "/connections",
@@ -26,6 +26,7 @@ pub(super) const ENDPOINTS: [&str; 18] = [
     "/health",
     "/healthz",
     "/leafz",
+    "/metrics",
     "/openapi.json",
     "/routez",
     "/services",

@@ -18,6 +18,7 @@ mod events;
 mod health;
 mod host;
 mod index;
+mod metrics;
 mod openapi;
 mod pages;
 mod requests;

@@ -28,6 +28,7 @@ use super::{
     health::healthz,
     host,
     index::index,
+    metrics::metrics,
     openapi::openapi,
     requests::Requests,
     services::{connz_of, explain, service, services},
@@ -90,6 +91,7 @@ fn endpoints<S: Source>(shared: &Arc<Shared<S>>, dialect: &'static Dialect) -> R
         .route(&at("/connz"), endpoint(connz::<S>))
         .route(&at("/connz/{cid}"), endpoint(one::<S>))
         .route(&at("/connz/{cid}/services"), endpoint(explain::<S>))
+        .route(&at("/metrics"), endpoint(metrics::<S>))
         .route(&at("/services"), endpoint(services::<S>))
         .route(&at("/services/{name}"), endpoint(service::<S>))
         .route(&at("/services/{name}/connz"), endpoint(connz_of::<S>))

@@ -14,6 +14,7 @@ use super::{
     baselines::Baselines,
     error::ApiError,
     events::Streams,
+    metrics::Scrapes,
     pages::Pages,
     source::{ServerIdentity, Source},
     usage::Usage,
@@ -39,6 +40,7 @@ pub(super) struct Shared<S> {
     pub(super) baselines: Baselines,
     pub(super) streams: Streams,
     pub(super) usage: Usage,
+    pub(super) scrapes: Scrapes,
     /// The configuration in force.
     pub(super) services: watch::Receiver<Arc<Configuration>>,
     /// The only service that is served here, if it is not all connections.

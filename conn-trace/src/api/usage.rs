@@ -71,8 +71,15 @@ pub(super) fn resident_bytes() -> Option<u64> {
         .checked_mul(1024)
 }
 
+/// Open file descriptors.
+pub(super) fn open_fds() -> Option<u64> {
+    let listed = fs::read_dir("/proc/self/fd").ok()?.count() as u64;
+    // One of them is that of the listing.
+    listed.checked_sub(1)
+}
+
 /// User and system time of all threads, the ended ones included.
-fn cpu_time() -> Option<Duration> {
+pub(super) fn cpu_time() -> Option<Duration> {
     clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)
         .ok()
         .map(Into::into)
@@ -80,11 +87,19 @@ fn cpu_time() -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use super::{cpu_time, resident_bytes};
+    use std::fs::File;
+
+    use super::{cpu_time, open_fds, resident_bytes};
 
     #[test]
     fn this_process_has_memory_and_time() {
         assert!(resident_bytes().unwrap() > 100_000);
         assert!(cpu_time().is_some());
+    }
+
+    #[test]
+    fn a_file_is_one_descriptor() {
+        let _files = [(); 50].map(|()| File::open("/dev/null").unwrap());
+        assert!(open_fds().unwrap() >= 50);
     }
 }

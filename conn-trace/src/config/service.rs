@@ -2,7 +2,7 @@
 
 use std::{
     fmt::{self, Display, Formatter},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     ops::Deref,
     sync::Arc,
     time::Duration,
@@ -24,6 +24,8 @@ const IDLE_AFTER: Duration = Duration::from_mins(10);
 /// Clients, ports and processes that are shown one by one: series for a service, times three.
 const TOP: u8 = 10;
 const MOST_TOP: u8 = 100;
+/// Connections of a service with a `metric_prefix` that have a series of their own.
+const OLDEST: usize = 100;
 
 /// What the file says of a service.
 #[derive(Clone, Debug, Deserialize)]
@@ -82,6 +84,7 @@ impl ServiceSection {
             idle_after: self.idle_after.unwrap_or(IDLE_AFTER),
             client_prefix: (v4, v6),
             top: self.top.unwrap_or(TOP).into(),
+            oldest: self.metric_prefix.as_ref().map_or(0, |_| OLDEST),
         };
         (service, self.selectors())
     }
@@ -105,6 +108,12 @@ impl ServiceSection {
         .into_iter()
         .flatten()
         .collect()
+    }
+
+    /// The first address of the peers that it selects.
+    #[must_use]
+    pub fn first_peer(&self) -> Option<IpAddr> {
+        Some(self.remote_ip.as_ref()?.first()?.address())
     }
 
     /// The addresses of the peers that it selects, as the FIX exporter's label `target` has them.
@@ -153,7 +162,7 @@ impl<'de> Deserialize<'de> for ServiceName {
 }
 
 /// The beginning of the names of series: a letter, then letters, digits and `_`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MetricPrefix(String);
 
 impl Display for MetricPrefix {
@@ -176,9 +185,9 @@ impl<'de> Deserialize<'de> for MetricPrefix {
                 Quoted::new(&prefix)
             )));
         }
-        if prefix == RESERVED_PREFIX {
+        if prefix.starts_with(RESERVED_PREFIX) {
             return Err(D::Error::custom(format!(
-                "metric_prefix: \"{RESERVED_PREFIX}\" is that of the agent's own series"
+                "metric_prefix: {RESERVED_PREFIX} begins the names of the agent's own series"
             )));
         }
         Ok(Self(prefix))

@@ -142,7 +142,7 @@ fn what_is_refused_says_where_and_why() {
         ),
         (
             "[[service]]\nname = \"a\"\nmetric_prefix = \"conntrace\"\nuid = 0",
-            "c.toml:3: metric_prefix: \"conntrace\" is that of the agent's own series",
+            "c.toml:3: metric_prefix: conntrace begins the names of the agent's own series",
         ),
         (
             "[[service]]\nname = \"a\"\nnetns = \"/nowhere\"",

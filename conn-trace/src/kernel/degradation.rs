@@ -22,6 +22,14 @@ pub enum Degradation {
 }
 
 impl Degradation {
+    /// Every [`code`](Self::code).
+    pub const CODES: [&str; 4] = [
+        "field_missing",
+        "sendfile_uncounted",
+        "mptcp_uncounted",
+        "namespace_unlisted",
+    ];
+
     /// A word for programs.
     #[must_use]
     pub fn code(&self) -> &'static str {

@@ -27,6 +27,7 @@ use super::{
     offsets::{Offsets, OffsetsError},
     preemption,
     ring::{self, Lifecycle, Record},
+    runs::{self, ProgramRuns},
     sampler::Sampler,
     table::{Table, slots_for},
 };
@@ -427,6 +428,12 @@ impl Tracer {
     #[must_use]
     pub fn listed_ns(&self) -> u64 {
         self.listed_ns
+    }
+
+    /// What each program took, where the kernel measures it.
+    #[must_use]
+    pub fn program_runs(&self) -> Vec<ProgramRuns> {
+        runs::of(&self.ebpf)
     }
 
     /// Runs that the kernel skipped and no other program made up for.

@@ -11,6 +11,11 @@ use aya_obj::generated::{bpf_attr, bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, bpf_prog_inf
 
 /// Runs skipped since the program was loaded. Minimum kernel 5.12 (`recursion_misses`).
 pub(super) fn of(program: BorrowedFd<'_>) -> io::Result<u64> {
+    info(program).map(|info| info.recursion_misses)
+}
+
+/// What the kernel says of a program.
+pub(super) fn info(program: BorrowedFd<'_>) -> io::Result<bpf_prog_info> {
     // SAFETY: plain integers, for which zero is a value; the kernel demands zeros where it is not
     // asked for anything.
     let (mut info, mut attr): (bpf_prog_info, bpf_attr) = unsafe { (zeroed(), zeroed()) };
@@ -29,5 +34,5 @@ pub(super) fn of(program: BorrowedFd<'_>) -> io::Result<u64> {
     if status < 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(info.recursion_misses)
+    Ok(info)
 }

@@ -17,8 +17,10 @@ mod preemption;
 pub mod preflight;
 mod removed_cgroups;
 pub mod ring;
+mod runs;
 pub mod sampler;
 pub mod self_check;
 pub mod table;
 
 pub use loader::{LoadError, Options, Tracer};
+pub use runs::ProgramRuns;

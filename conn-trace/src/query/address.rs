@@ -42,6 +42,12 @@ impl Network {
         })
     }
 
+    /// Its first address.
+    #[must_use]
+    pub fn address(&self) -> IpAddr {
+        self.net.network()
+    }
+
     /// Whether the endpoint's address is in the set.
     #[must_use]
     pub fn contains(&self, endpoint: &Endpoint) -> bool {
@@ -49,14 +55,19 @@ impl Network {
     }
 }
 
+/// How people write it: a prefix without its length where that is the whole address.
+#[must_use]
+pub fn address_or_prefix(net: &IpNet) -> String {
+    match net.prefix_len() == net.max_prefix_len() {
+        true => net.addr().to_string(),
+        false => net.to_string(),
+    }
+}
+
 impl Display for Network {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { net, scope } = self;
-        if net.prefix_len() == net.max_prefix_len() {
-            write!(f, "{}", net.addr())?;
-        } else {
-            write!(f, "{net}")?;
-        }
+        f.write_str(&address_or_prefix(net))?;
         match scope {
             Some(scope) => write!(f, "%{scope}"),
             None => Ok(()),

@@ -33,7 +33,7 @@ mod value;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use address::Network;
+pub use address::{Network, address_or_prefix};
 pub use cursor::Cursor;
 pub use cut::Cut;
 pub use described::Described;

@@ -99,6 +99,10 @@ impl LiveSet {
         self.by_cid.values_mut()
     }
 
+    pub(super) fn get(&self, cid: u64) -> Option<&Live> {
+        self.by_cid.get(&cid)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Live)> {
         self.by_cid.iter().map(|(&cid, live)| (cid, live))
     }

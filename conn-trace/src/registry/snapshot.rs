@@ -122,7 +122,7 @@ pub enum Scope {
 }
 
 /// The agent's own figures.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Status {
     /// Wall clock.
     pub now: Timestamp,
@@ -156,6 +156,8 @@ pub struct Status {
     pub degradations: Vec<Degradation>,
     /// Whether all hooks are attached.
     pub attached: bool,
+    /// Records taken from the ring of openings and ends.
+    pub ring_records: u64,
     /// When a loss was last noticed, if ever.
     pub last_loss: Option<Timestamp>,
     /// Messages that readers have asked for.

@@ -54,6 +54,8 @@ pub(super) struct State {
     pub(super) ended: Counters,
     pub(super) losses: Losses,
     unreadable_records: u64,
+    /// Records taken from the ring.
+    pub(super) records: u64,
     /// Messages on connections that had not been listed yet: they are older than the agent.
     uncounted_before: u64,
     last_warning: Option<Instant>,
@@ -100,6 +102,7 @@ impl State {
             ended: Counters::default(),
             losses: Losses::default(),
             unreadable_records: 0,
+            records: 0,
             last_loss: None,
             last_warning: None,
             misses_read: Instant::now(),
@@ -118,6 +121,7 @@ impl State {
     pub(super) fn catch_up(&mut self) -> Result<bool, LoadError> {
         let mut records = Vec::new();
         self.unreadable_records += self.tracer.drain(|record| records.push(record));
+        self.records += records.len() as u64;
         // After the ring was read: a cgroup that was removed before is among them.
         self.describer.places.note_removed();
         // Likewise: all messages of the connections that have ended by then.

@@ -45,6 +45,12 @@ impl State {
     /// The agent's own figures.
     pub(super) fn status(&mut self) -> Result<Status, LoadError> {
         self.catch_up()?;
+        let totals = self.totals()?;
+        self.figures(totals)
+    }
+
+    /// The same, with these sums over everything that was ever seen.
+    pub(super) fn figures(&mut self, totals: Counters) -> Result<Status, LoadError> {
         let now_ns = self.tracer.now()?.boot_ns;
         self.history.age(now_ns);
         let stats = self.tracer.table().stats();
@@ -55,7 +61,7 @@ impl State {
             open: total.saturating_sub(stats.closed),
             total,
             closed: stats.closed,
-            totals: self.totals()?,
+            totals,
             losses: self.losses,
             capacity: u64::from(self.max_connections),
             messages_after_end: stats.messages_after_end,
@@ -66,6 +72,7 @@ impl State {
             variant: self.tracer.variant(),
             degradations: self.tracer.degradations().to_vec(),
             attached: self.tracer.counting_since_ns().is_some(),
+            ring_records: self.records,
             last_loss: self.last_loss,
             tracing: self.messages.figures(),
         })

@@ -12,6 +12,11 @@ use serde::{
 pub struct Choice<T>(Vec<T>);
 
 impl<T> Choice<T> {
+    /// The first of them.
+    pub fn first(&self) -> Option<&T> {
+        self.0.first()
+    }
+
     /// Whether any of them is meant.
     pub fn any(&self, test: impl FnMut(&T) -> bool) -> bool {
         self.0.iter().any(test)

@@ -17,7 +17,7 @@ pub(super) struct Package {
     pub(super) service: Option<&'static str>,
 }
 
-const PACKAGES: [Package; 19] = [
+const PACKAGES: [Package; 20] = [
     Package::library(LLVM, Need::Build),
     Package::library("libzstd-dev", Need::Build),
     Package::library("zlib1g-dev", Need::Build),
@@ -31,6 +31,7 @@ const PACKAGES: [Package; 19] = [
     Package::program("jq", "jq", Need::Test),
     Package::server("nats-server", "nats-server", Need::Test),
     Package::server("nginx-light", "nginx", Need::Test),
+    Package::server("prometheus", "prometheus", Need::Test),
     Package::library(VENV, Need::Test),
     Package::server("redis-server", "redis-server", Need::Test),
     Package::program("redis-tools", "redis-cli", Need::Test),

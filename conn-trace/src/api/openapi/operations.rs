@@ -79,7 +79,7 @@ pub(super) enum Fails {
 }
 
 #[rustfmt::skip]
-pub(super) const OPERATIONS: [Operation; 18] = [
+pub(super) const OPERATIONS: [Operation; 19] = [
     operation("/", "index", "The paths of all endpoints", Takes::Nothing, of::<Index>, Fails::Never),
     operation("/accstatz", "accounts", "NATS's accounts: none", Takes::Nothing, of::<Absent<'_, Accounts>>, Fails::InText),
     operation("/connections", "exported", "Open connections in the shape of the FIX exporter", Takes::Query, of::<Connections<'_>>, Fails::InText),
@@ -91,6 +91,7 @@ pub(super) const OPERATIONS: [Operation; 18] = [
     operation("/health", "health", "Whether every figure is complete", Takes::Nothing, of::<Health>, Fails::InJson),
     operation("/healthz", "healthz", "The same as /health", Takes::Nothing, of::<Health>, Fails::InJson),
     operation("/leafz", "leafnodes", "NATS's leaf nodes: none", Takes::Nothing, of::<Absent<'_, LeafNodes>>, Fails::InText),
+    operation("/metrics", "metrics", "All figures for Prometheus", Takes::Nothing, metrics, Fails::InText).only(&["text/plain", "application/openmetrics-text"]),
     operation("/openapi.json", "openapi", "This document", Takes::Tag, document, Fails::Never),
     operation("/routez", "routes", "NATS's routes: none", Takes::Nothing, of::<Absent<'_, Routes>>, Fails::InText),
     operation("/services", "services", "The configured services and the host, each as a whole", Takes::Nothing, of::<Services<'_>>, Fails::InText),
@@ -130,5 +131,12 @@ fn document(_: &mut SchemaGenerator) -> Schema {
         "description": "A document of OpenAPI 3.1.",
         "type": "object",
         "additionalProperties": true,
+    })
+}
+
+fn metrics(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "description": "Series in the format of Prometheus (0.0.4) or OpenMetrics (1.0.0).",
+        "type": "string",
     })
 }

@@ -17,7 +17,6 @@ use tokio::{
 use crate::{
     api::{Config, Limits, Server, ServerIdentity, Source},
     config::Configuration,
-    kernel::{degradation::Degradation, hooks::Variant},
     query::tests::fixture::{self, NOW, NOW_NS, SECOND},
     registry::{
         Stopped,
@@ -25,7 +24,7 @@ use crate::{
         events::{Batch, Events, What},
         messages::{Choice, Item, Told},
         services::{Classify, Report, report::tests::report},
-        snapshot::{Losses, Scope, Snapshot, Status, Tracing},
+        snapshot::{Scope, Snapshot, Status},
     },
 };
 
@@ -55,7 +54,7 @@ impl Fake {
         snapshot.open = (1..=count).map(fixture::plain).collect();
         let state = State {
             snapshot,
-            status: Ok(healthy(count)),
+            status: Ok(fixture::healthy(count)),
             delay: Duration::ZERO,
             moves: None,
             events: Events::new(),
@@ -188,11 +187,9 @@ impl Source for Fake {
     async fn report(&self) -> Result<Report, Stopped> {
         self.pause().await;
         let state = self.0.lock().unwrap();
-        state.status.clone()?;
-        let Snapshot { open, closed, .. } = &state.snapshot;
-        let connections = [&open[..], &closed[..]].concat();
+        let status = state.status.clone()?;
         let matcher = Box::new(state.configuration.matcher());
-        Ok(report(matcher, &connections, NOW))
+        Ok(report(matcher, &state.snapshot, status))
     }
 
     async fn reset_peak(&self, service: String) -> Result<bool, Stopped> {
@@ -217,39 +214,6 @@ pub(super) fn configuration() -> Arc<Configuration> {
         remote_ip = ["0.0.0.0/0", "::/0"]
     "#;
     Arc::new(Configuration::parse(Path::new("config.toml"), text).unwrap())
-}
-
-fn healthy(open: u64) -> Status {
-    Status {
-        now: NOW,
-        started: NOW,
-        open,
-        total: open + 5,
-        closed: 5,
-        totals: Counters {
-            in_bytes: 1,
-            out_bytes: 2,
-            in_msgs: 3,
-            out_msgs: u64::MAX,
-        },
-        losses: Losses::default(),
-        messages_after_end: 0,
-        capacity: 65_536,
-        used: open,
-        kernel_memory_bytes: 1 << 20,
-        history: 5,
-        history_capacity: 10_000,
-        variant: Some(Variant::TpBtf),
-        degradations: vec![Degradation::SendfileUncounted("refused".into())],
-        attached: true,
-        last_loss: None,
-        tracing: Tracing {
-            readers: 1,
-            connections: 2,
-            messages: 3,
-            lost: 4,
-        },
-    }
 }
 
 /// A running server; it stops when told to, or with the test.

@@ -8,6 +8,7 @@ mod fake;
 mod formats;
 mod large;
 mod limits;
+mod metrics;
 mod nats;
 mod one;
 mod openapi;

@@ -5,13 +5,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
+use crate::kernel::{degradation::Degradation, hooks::Variant};
 use crate::registry::{
     connection::{
         CloseCause, Connection, Counters, Direction, End, Endpoint, Facts, Origin, Owner, Process,
         TcpInfo, TcpState, Transport,
     },
     rates::{PerSecond, Rates},
-    snapshot::Snapshot,
+    snapshot::{Losses, Snapshot, Status, Tracing},
 };
 
 /// The moment of every snapshot here, `2026-11-20T12:00:00Z`.
@@ -221,5 +222,40 @@ fn owner(seed: u8) -> Owner {
         3 => Owner::Scan(process("ngircd")),
         4 => Owner::Exact(process("a b")),
         _ => Owner::Kernel(process("kworker/0:1")),
+    }
+}
+
+/// The figures of an agent with so many open connections.
+pub(crate) fn healthy(open: u64) -> Status {
+    Status {
+        now: NOW,
+        started: NOW,
+        open,
+        total: open + 5,
+        closed: 5,
+        totals: Counters {
+            in_bytes: 1,
+            out_bytes: 2,
+            in_msgs: 3,
+            out_msgs: u64::MAX,
+        },
+        losses: Losses::default(),
+        messages_after_end: 0,
+        capacity: 65_536,
+        used: open,
+        kernel_memory_bytes: 1 << 20,
+        history: 5,
+        history_capacity: 10_000,
+        variant: Some(Variant::TpBtf),
+        degradations: vec![Degradation::SendfileUncounted("refused".into())],
+        attached: true,
+        ring_records: 7,
+        last_loss: None,
+        tracing: Tracing {
+            readers: 1,
+            connections: 2,
+            messages: 3,
+            lost: 4,
+        },
     }
 }

@@ -5,19 +5,33 @@ use jiff::Timestamp;
 use std::sync::Arc;
 
 use super::{Service, breakdown::Shares, tally::Tally};
-use crate::registry::connection::{Counters, TcpState};
+use crate::{
+    kernel::ProgramRuns,
+    registry::{
+        connection::{Counters, Facts, TcpState},
+        snapshot::Status,
+    },
+};
 
 /// Of the host and of all services, at one moment.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Report {
     /// The moment.
     pub now: Timestamp,
+    /// The same on `CLOCK_BOOTTIME`, in nanoseconds.
+    pub now_ns: u64,
     /// All connections but the agent's own.
     pub host: Figures,
+    /// What all sockets said when they were last looked at.
+    pub sampled: SampledSums,
     /// Each service, in the order of the configuration.
     pub services: Vec<ServiceFigures>,
     /// Open connections of which it is not known yet where they belong.
     pub undecided: u64,
+    /// The agent's own figures. Bytes that no call moved are missing in its sums.
+    pub status: Status,
+    /// What the programs took, where the kernel measures it.
+    pub programs: Vec<ProgramRuns>,
 }
 
 impl Report {
@@ -29,7 +43,7 @@ impl Report {
 }
 
 /// A service and its figures.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct ServiceFigures {
     /// The service.
     pub service: Service,
@@ -43,6 +57,8 @@ pub struct ServiceFigures {
     pub ports: Shares<u16>,
     /// By name of the process; `None` has those whose owner is not known.
     pub processes: Shares<Option<Arc<str>>>,
+    /// The oldest open connections, as many as the service asks for, the oldest first.
+    pub oldest: Vec<Arc<Facts>>,
 }
 
 /// What was counted, and what is open now.

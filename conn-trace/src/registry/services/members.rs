@@ -29,6 +29,8 @@ pub(super) struct Watched {
 pub(in crate::registry) struct Members {
     classify: Box<dyn Classify>,
     pub(super) host: Tally,
+    /// Of all sockets of the host.
+    pub(super) sampled: SampledSums,
     pub(super) services: Vec<Watched>,
     /// Connections of which more has to be known.
     pub(in crate::registry) undecided: HashSet<Key>,
@@ -40,6 +42,7 @@ impl Members {
             services: watched(classify.as_ref(), now),
             classify,
             host: Tally::new(now),
+            sampled: SampledSums::default(),
             undecided: HashSet::new(),
         }
     }
@@ -60,7 +63,9 @@ impl Members {
             },
             has_joined: stage == Stage::Open && facts.origin != Origin::Opened,
             base: Counters::default(),
+            reported: Counters::default(),
             sampled: None,
+            retransmitted_before: 0,
         };
         if !facts.is_self {
             match stage {
@@ -144,18 +149,26 @@ impl Members {
                 Some(watched.by.enter(facts, client))
             }
         };
+        if let Some(sampled) = membership.sampled_here() {
+            watched.sampled.add(sampled);
+        }
         membership.place = Place::Service(at, keys);
     }
 
-    /// A connection has turned out to be the agent's own: it was never to be counted.
+    /// A connection has turned out to be the agent's own: it was never to be counted. What has been
+    /// told of it stays.
     fn disown(&mut self, key: Key, membership: &mut Membership, now: At) {
         self.undecided.remove(&key);
+        let told = membership.reported;
         match membership.stage {
             Stage::Connecting => self.host.connecting -= 1,
-            Stage::Open => self.host.leave(Counters::default(), now.ns),
+            Stage::Open => self.host.leave(told, now.ns),
         }
         let place = mem::replace(&mut membership.place, Place::Own);
-        self.take_out(place, membership, Counters::default(), now);
+        self.take_out(place, membership, told.since(membership.base), now);
+        let sampled = membership.sampled.take();
+        self.sampled.forget(sampled);
+        self.host.retransmitted += sampled.map_or(0, |one| u64::from(one.retransmitted));
     }
 
     /// A connection has ended. What is not known of it by now stays so.
@@ -180,18 +193,20 @@ impl Members {
         if matches!(membership.place, Place::Own) {
             return;
         }
-        let retransmitted = membership
-            .sampled
-            .map_or(0, |sampled| u64::from(sampled.retransmitted));
-        self.host.retransmitted += retransmitted;
+        let retransmitted = |sampled: Option<Sampled>| {
+            sampled.map_or(0, |sampled| u64::from(sampled.retransmitted))
+        };
+        self.host.retransmitted += retransmitted(membership.sampled);
+        self.sampled.forget(membership.sampled);
         match membership.stage {
             Stage::Connecting => self.host.fail(connection),
             Stage::Open => self.host.close(connection, connection.counters),
         }
         if let Place::Service(at, keys) = &membership.place {
             let watched = &mut self.services[*at];
-            watched.tally.retransmitted += retransmitted;
-            watched.sampled.forget(membership.sampled);
+            let sampled = membership.sampled_here();
+            watched.tally.retransmitted += retransmitted(sampled);
+            watched.sampled.forget(sampled);
             let moved = connection.counters.since(membership.base);
             match keys {
                 None => watched.tally.fail(connection),
@@ -207,7 +222,9 @@ impl Members {
     fn take_out(&mut self, place: Place, membership: &mut Membership, moved: Counters, now: At) {
         if let Place::Service(at, keys) = place {
             let watched = &mut self.services[at];
-            watched.sampled.forget(membership.sampled.take());
+            let sampled = membership.sampled_here();
+            watched.sampled.forget(sampled);
+            watched.tally.retransmitted += sampled.map_or(0, |one| u64::from(one.retransmitted));
             match keys {
                 None => watched.tally.connecting -= 1,
                 Some(keys) => {
@@ -220,10 +237,13 @@ impl Members {
 
     /// Takes note of the socket of a connection.
     pub(super) fn sample(&mut self, membership: &mut Membership, sampled: Sampled) {
-        if let Place::Service(at, _) = membership.place {
-            let sums = &mut self.services[at].sampled;
-            sums.forget(membership.sampled.replace(sampled));
-            sums.add(sampled);
+        let before = membership.sampled_here();
+        self.sampled.forget(membership.sampled.replace(sampled));
+        self.sampled.add(sampled);
+        if let (Place::Service(at, _), Some(now)) = (&membership.place, membership.sampled_here()) {
+            let sums = &mut self.services[*at].sampled;
+            sums.forget(before);
+            sums.add(now);
         }
     }
 
@@ -281,8 +301,8 @@ impl Members {
             let moved = counters.since(membership.base);
             self.take_out(Place::Service(at, keys), membership, moved, now);
         }
-        membership.sampled = None;
         membership.base = counters;
+        membership.retransmitted_before = membership.sampled.map_or(0, |one| one.retransmitted);
         membership.has_joined = membership.stage == Stage::Open;
         self.undecided.insert(key);
         self.review(key, membership, facts, now);

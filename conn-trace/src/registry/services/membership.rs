@@ -34,11 +34,25 @@ pub(in crate::registry) struct Membership {
     pub(super) has_joined: bool,
     /// What it had moved when it came to its service.
     pub(super) base: Counters,
+    /// What it had moved when it was last reported: what has been told is not taken back.
+    pub(super) reported: Counters,
     /// Its socket when it was last looked at.
     pub(super) sampled: Option<Sampled>,
+    /// Segments that it had sent again when it came to its service.
+    pub(super) retransmitted_before: u32,
 }
 
 impl Membership {
+    /// Its socket, as its service counts it.
+    pub(super) fn sampled_here(&self) -> Option<Sampled> {
+        self.sampled.map(|sampled| Sampled {
+            retransmitted: sampled
+                .retransmitted
+                .saturating_sub(self.retransmitted_before),
+            ..sampled
+        })
+    }
+
     /// Whether more facts may decide where it belongs.
     pub(in crate::registry) fn is_undecided(&self) -> bool {
         matches!(self.place, Place::Undecided)

@@ -11,6 +11,7 @@ mod histogram;
 mod level;
 mod members;
 mod membership;
+mod oldest;
 pub(crate) mod report;
 mod tally;
 
@@ -64,6 +65,8 @@ pub struct Service {
     pub client_prefix: (u8, u8),
     /// Clients, ports and processes that are shown one by one; the others together.
     pub top: usize,
+    /// The oldest connections that are shown one by one.
+    pub oldest: usize,
 }
 
 impl Service {

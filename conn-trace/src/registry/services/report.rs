@@ -13,17 +13,19 @@ use super::{
     figures::{Figures, Report, Sampled, ServiceFigures, States},
     level::At,
     membership::{Place, Stage},
+    oldest::Oldest,
     tally::Tally,
 };
 use crate::{
     kernel::{
-        LoadError,
+        LoadError, ProgramRuns,
         clock::{Moment, boot_now_ns},
     },
     registry::{
-        connection::{Counters, Owner, TcpState, Transport},
+        connection::{Counters, Facts, Owner, TcpState, Transport},
         facts,
         live::{Key, Live},
+        snapshot::Status,
         state::State,
     },
 };
@@ -61,25 +63,31 @@ impl State {
     /// What is known of the host and of each service at this moment.
     pub(in crate::registry) fn report(&mut self) -> Result<Report, LoadError> {
         self.catch_up()?;
-        self.sample_members()?;
+        self.sample_sockets()?;
         let moment = self.tracer.now()?;
-        let mut host = Open::default();
-        let mut of_services = vec![Open::default(); self.members.services.len()];
+        let mut own = Counters::default();
+        let mut host = Open::new(0);
+        let mut of_services = self.members.open();
         let table = self.tracer.table();
-        for (_, live) in self.live.iter() {
-            let membership = &live.membership;
+        for live in self.live.iter_mut() {
+            let hot = table.hot(live.slot, live.key.0, live.key.1);
+            // It has ended, and the record of that is still in the ring: it has moved no less than
+            // was reported.
+            let (state, counters, jiffies) =
+                hot.map_or((TcpState::Close, live.membership.reported, 0), |hot| {
+                    let state = TcpState::from_kernel(hot.state);
+                    (state, facts::counters(&hot), hot.last_activity_jiffies)
+                });
+            let membership = &mut live.membership;
+            membership.reported = counters;
             if matches!(membership.place, Place::Own) {
+                own = own + counters;
                 continue;
             }
-            let Some(hot) = table.hot(live.slot, live.key.0, live.key.1) else {
-                continue;
-            };
-            let state = TcpState::from_kernel(hot.state);
-            let counters = facts::counters(&hot);
             let is_open = membership.stage == Stage::Open;
             host.add(state, is_open, counters, None);
             if let Place::Service(at, _) = membership.place {
-                let active_ns = match hot.last_activity_jiffies {
+                let active_ns = match jiffies {
                     0 => live.facts.start_ns,
                     jiffies => moment.boot_of_jiffies(jiffies),
                 };
@@ -87,23 +95,37 @@ impl State {
                 let is_idle = idle >= self.members.services[at].service.idle_after;
                 let moved = counters.since(membership.base);
                 of_services[at].add(state, is_open, moved, Some(is_idle));
+                if is_open && state != TcpState::Close {
+                    of_services[at]
+                        .oldest
+                        .add(live.facts.start_ns, live.facts.cid);
+                }
             }
         }
-        Ok(self.members.report(moment.wall, host, of_services))
+        let look = Look {
+            now: moment.wall,
+            now_ns: moment.boot_ns,
+            status: self.figures(self.ended + host.live + own)?,
+            programs: self.tracer.program_runs(),
+            host,
+            of_services,
+        };
+        let facts = |cid| self.live.get(cid).map(|live| Arc::clone(&live.facts));
+        Ok(self.members.report(look, facts))
     }
 
-    /// Reads the sockets of connections that belong to a service.
-    fn sample_members(&mut self) -> Result<(), LoadError> {
+    /// Reads the sockets of connections, but the agent's own.
+    fn sample_sockets(&mut self) -> Result<(), LoadError> {
         let wanted: Vec<(u64, Key, u32)> = {
-            let members = |(_, live): &(u64, &Live)| {
-                matches!(live.membership.place, Place::Service(..))
+            let is_wanted = |(_, live): &(u64, &Live)| {
+                !matches!(live.membership.place, Place::Own)
                     && live.facts.transport != Transport::Mptcp
             };
             let last = self.rounds.sampled;
-            let behind = self.live.behind(last).filter(members);
+            let behind = self.live.behind(last).filter(is_wanted);
             let before = self.live.iter().take_while(|(cid, _)| *cid <= last);
             behind
-                .chain(before.filter(members))
+                .chain(before.filter(is_wanted))
                 .take(SAMPLED)
                 .map(|(cid, live)| (cid, live.key, live.slot))
                 .collect()
@@ -199,7 +221,8 @@ impl State {
         let table = self.tracer.table();
         for live in self.live.iter_mut() {
             let hot = table.hot(live.slot, live.key.0, live.key.1);
-            let counters = hot.map_or(Counters::default(), |hot| facts::counters(&hot));
+            let told = live.membership.reported;
+            let counters = hot.map_or(told, |hot| facts::counters(&hot));
             let facts = Arc::make_mut(&mut live.facts);
             self.members.move_over(
                 &former,
@@ -215,14 +238,33 @@ impl State {
 }
 
 impl Members {
-    fn report(&self, now: Timestamp, host: Open, of_services: Vec<Open>) -> Report {
+    /// Of each service, before any connection was looked at.
+    fn open(&self) -> Vec<Open> {
+        let services = self.services.iter();
+        services
+            .map(|watched| Open::new(watched.service.oldest))
+            .collect()
+    }
+
+    fn report(&self, look: Look, facts: impl Fn(u64) -> Option<Arc<Facts>>) -> Report {
+        let Look {
+            now,
+            now_ns,
+            host,
+            of_services,
+            status,
+            programs,
+        } = look;
         let services = self.services.iter().zip(of_services);
         Report {
             now,
+            now_ns,
             host: host.figures(self.host.clone()),
+            sampled: self.sampled,
             services: services
-                .map(|(watched, open)| ServiceFigures {
+                .map(|(watched, mut open)| ServiceFigures {
                     service: watched.service.clone(),
+                    oldest: open.take_oldest().filter_map(&facts).collect(),
                     figures: open.figures(watched.tally.clone()),
                     sampled: watched.sampled,
                     clients: watched.by.clients.top(watched.service.top),
@@ -231,6 +273,8 @@ impl Members {
                 })
                 .collect(),
             undecided: self.undecided.len() as u64,
+            status,
+            programs,
         }
     }
 }
@@ -251,16 +295,41 @@ pub(in crate::registry) fn now() -> At {
     }
 }
 
+/// What was seen of all connections at one moment.
+struct Look {
+    now: Timestamp,
+    now_ns: u64,
+    host: Open,
+    of_services: Vec<Open>,
+    status: Status,
+    programs: Vec<ProgramRuns>,
+}
+
 /// What is open of the host or of a service.
-#[derive(Clone, Default)]
 struct Open {
     held: u64,
     live: Counters,
     states: States,
     idle: u64,
+    oldest: Oldest,
 }
 
 impl Open {
+    /// Nothing yet; the `oldest` are kept.
+    fn new(oldest: usize) -> Self {
+        Self {
+            held: 0,
+            live: Counters::default(),
+            states: States::default(),
+            idle: 0,
+            oldest: Oldest::new(oldest),
+        }
+    }
+
+    fn take_oldest(&mut self) -> impl Iterator<Item = u64> + use<> {
+        mem::replace(&mut self.oldest, Oldest::new(0)).cids()
+    }
+
     fn add(&mut self, state: TcpState, is_open: bool, moved: Counters, is_idle: Option<bool>) {
         self.states.add(state);
         self.live = self.live + moved;
@@ -275,6 +344,7 @@ impl Open {
             live,
             states,
             idle,
+            oldest: _,
         } = self;
         Figures {
             tally,
@@ -289,27 +359,33 @@ impl Open {
 /// Reports without a kernel.
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::{At, Classify, Members, Open, Place, Report, Sampled, Stage, Timestamp};
-    use crate::registry::connection::Connection;
+    use std::{collections::HashMap, sync::Arc};
+
+    use super::{At, Classify, Look, Members, Open, Place, Report, Sampled, Stage, Status};
+    use crate::{kernel::ProgramRuns, registry::snapshot::Snapshot};
 
     /// That of an agent that has seen these connections open, and some of them end.
     pub(crate) fn report(
         classify: Box<dyn Classify>,
-        connections: &[Connection],
-        now: Timestamp,
+        snapshot: &Snapshot,
+        status: Status,
     ) -> Report {
-        let moment = now;
-        let now = At {
-            ns: 0,
-            wall: moment,
-        };
+        let Snapshot {
+            now,
+            now_ns,
+            open,
+            closed,
+            ..
+        } = snapshot;
+        let now = At { ns: 0, wall: *now };
         let mut members = Members::new(classify, now);
-        let mut host = Open::default();
-        let mut of_services = vec![Open::default(); members.services.len()];
-        for connection in connections {
+        let mut host = Open::new(0);
+        let mut of_services = members.open();
+        let mut by_cid = HashMap::new();
+        for connection in open.iter().chain(closed) {
             let key = (connection.facts.cid, 0);
             let mut connection = connection.clone();
-            let facts = std::sync::Arc::make_mut(&mut connection.facts);
+            let facts = Arc::make_mut(&mut connection.facts);
             let mut membership = members.enter(key, facts, Stage::Open, now);
             if connection.end.is_some() {
                 let membership = members.end(key, membership, facts, now);
@@ -320,14 +396,29 @@ pub(crate) mod tests {
                 rtt_us: 100,
                 ..Sampled::default()
             };
-            members.sample(&mut membership, sampled);
-            if !matches!(membership.place, Place::Own) {
-                host.add(connection.state, true, connection.counters, None);
+            if matches!(membership.place, Place::Own) {
+                continue;
             }
+            members.sample(&mut membership, sampled);
+            host.add(connection.state, true, connection.counters, None);
             if let Place::Service(at, _) = membership.place {
                 of_services[at].add(connection.state, true, connection.counters, Some(false));
+                of_services[at].oldest.add(facts.start_ns, facts.cid);
+                by_cid.insert(facts.cid, Arc::clone(&connection.facts));
             }
         }
-        members.report(moment, host, of_services)
+        let look = Look {
+            now: now.wall,
+            now_ns: *now_ns,
+            host,
+            of_services,
+            status,
+            programs: vec![ProgramRuns {
+                program: "state_changed".to_owned(),
+                runs: 3,
+                run_time_ns: 1500,
+            }],
+        };
+        members.report(look, |cid| by_cid.get(&cid).cloned())
     }
 }
