@@ -29,7 +29,7 @@ const GAUGES: Families<u64, 6> = [
     (
         "peak_connections",
         "Most connections that were open at the same time, since the start of the agent or the last reset of the peak.",
-        |group| group.figures.tally.peak.connections,
+        |group| group.figures.tally.peak().connections,
     ),
     (
         "sampled_sockets",
@@ -142,7 +142,7 @@ pub(super) fn write(writer: &mut Writer<'_>, prefix: &str, groups: &[Group<'_>])
         &named("peak_timestamp_seconds"),
         "When there were as many open connections as the peak for the first time.",
         groups.iter().map(|group| {
-            let at = group.figures.tally.peak.at;
+            let at = group.figures.tally.peak().at;
             (group.labels, at.as_duration().as_secs_f64())
         }),
     )?;

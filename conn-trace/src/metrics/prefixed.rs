@@ -88,7 +88,7 @@ fn family(
     writer.gauges(
         &named("connections_peak"),
         "Most connections that were open at the same time; of several services with one target, the sum.",
-        with_ip(sums(|one| one.figures.tally.peak.connections)),
+        with_ip(sums(|one| one.figures.tally.peak().connections)),
     )?;
     let mut durations = BTreeMap::new();
     for one in services {
