@@ -114,7 +114,7 @@ fn by_key<'a, B: ByValue<'a>>(key: SortKey, now_ns: u64, rows: B) -> B::Result {
         SortKey::SegsIn => rows.by_tcp(|tcp| tcp.segs_in),
         SortKey::SegsOut => rows.by_tcp(|tcp| tcp.segs_out),
         SortKey::Rtt => rows.by_tcp(|tcp| tcp.rtt_us),
-        SortKey::Retrans => rows.by_tcp(|tcp| tcp.retrans),
+        SortKey::Retrans => rows.by(derived::retrans),
         SortKey::Stop => rows.by(|row| row.end.as_ref().map(|end| end.stop_ns)),
         SortKey::Reason => rows.by(|row| {
             row.end

@@ -137,10 +137,11 @@ impl State {
             .cloned()
             .collect();
         shown.extend(closed.iter().map(|connection| connection.facts.cid));
+        let has_field = |global: &str| self.tracer.has_field(global);
         closed.extend(
             held.into_iter()
                 .filter(|read| !shown.contains(&read.facts.cid))
-                .map(|read| ended_connection(read.facts, &read.hot, &read.cold, moment)),
+                .map(|read| ended_connection(read.facts, &read.hot, &read.cold, moment, has_field)),
         );
         closed.sort_by_key(|connection| connection.end.as_ref().map(|end| end.stop_ns));
         for connection in &closed {
