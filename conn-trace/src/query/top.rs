@@ -85,7 +85,7 @@ pub(super) fn value(row: &Connection, key: SortKey, now_ns: u64) -> Option<Value
         SortKey::SegsIn => tcp(|tcp| tcp.segs_in),
         SortKey::SegsOut => tcp(|tcp| tcp.segs_out),
         SortKey::Rtt => row.rtt_us.map(|rtt| Value::Number(rtt.into())),
-        SortKey::Retrans => tcp(|tcp| tcp.retrans),
+        SortKey::Retrans => derived::retrans(row).map(|retrans| Value::Number(retrans.into())),
         SortKey::Stop => row.end.as_ref().map(|end| Value::Number(end.stop_ns)),
         SortKey::Reason => {
             let end = row.end.as_ref();

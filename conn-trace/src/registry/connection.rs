@@ -222,6 +222,8 @@ pub struct End {
     pub stop_ns: u64,
     /// Why.
     pub cause: CloseCause,
+    /// Segments retransmitted until then; `None` for MPTCP and where this kernel lacks the field.
+    pub retrans: Option<u32>,
 }
 
 /// TCP's figures for a live connection besides the round trip time, as `TCP_INFO` has them; `None` also where this kernel

@@ -187,8 +187,15 @@ fn endpoint(cold: &ColdEntry, bytes: &[u8; 16], port: u16) -> Endpoint {
 }
 
 /// How an ended connection ended.
-pub(super) fn end(cold: &ColdEntry, moment: &Moment) -> End {
+pub(super) fn end(
+    hot: &HotEntry,
+    cold: &ColdEntry,
+    moment: &Moment,
+    has_field: impl Fn(&str) -> bool,
+) -> End {
+    let has_retrans = hot.flags & FLAG_MPTCP == 0 && has_field("TCP_TOTAL_RETRANS");
     End {
+        retrans: has_retrans.then_some(cold.closed_retrans),
         stop: moment.wall_of(cold.closed_ns),
         stop_ns: cold.closed_ns,
         cause: match cold.cause {

@@ -134,10 +134,11 @@ impl State {
             .filter(|row| !shown.contains(&row.facts.cid))
             .collect();
         shown.extend(closed.iter().map(|connection| connection.facts.cid));
+        let has_field = |global: &str| self.tracer.has_field(global);
         let held: Vec<_> = held
             .into_iter()
             .filter(|read| !shown.contains(&read.facts.cid))
-            .map(|read| ended_connection(read.facts, &read.hot, &read.cold, moment))
+            .map(|read| ended_connection(read.facts, &read.hot, &read.cold, moment, has_field))
             .collect();
         closed.extend(&held);
         closed.sort_by_key(|connection| connection.end.as_ref().map(|end| end.stop_ns));

@@ -115,6 +115,7 @@ pub(crate) fn connection(cid: u64, seed: Seed) -> Connection {
         stop: NOW - ago(user),
         stop_ns: NOW_NS - u64::from(user) * SECOND,
         cause: CAUSES[usize::from(state) % CAUSES.len()],
+        retrans: (tcp > 0).then_some(retrans.into()),
     });
     let facts = Facts {
         cid,

@@ -100,7 +100,10 @@ fn value(what: &str, row: &Connection) -> Option<(u64, String)> {
         "idle" => until.saturating_sub(row.last_activity_ns),
         "uptime" => until - facts.start_ns,
         "rtt" => row.rtt_us?.into(),
-        "retrans" => tcp?.retrans?.into(),
+        "retrans" => match &row.end {
+            Some(end) => end.retrans?.into(),
+            None => tcp?.retrans?.into(),
+        },
         "segs_in" => tcp?.segs_in?.into(),
         "segs_out" => tcp?.segs_out?.into(),
         "stop" => row.end.clone()?.stop_ns,

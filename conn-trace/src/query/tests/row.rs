@@ -124,6 +124,7 @@ fn closed_rows_are_measured_at_their_end() {
         stop: "2026-11-20T11:59:56Z".parse().unwrap(),
         stop_ns: NOW_NS - 4 * SECOND,
         cause: CloseCause::PeerReset,
+        retrans: Some(1),
     };
     let connection = Connection {
         state: TcpState::Close,
