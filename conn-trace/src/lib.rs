@@ -18,3 +18,4 @@ pub mod query;
 pub mod registry;
 mod terminal;
 pub mod trace;
+pub mod watch;

@@ -7,7 +7,7 @@ use clap::Parser;
 use conn_trace::{
     agent,
     cli::{AgentArgs, Cli, Command, LogFormat},
-    connz, doctor, trace,
+    connz, doctor, trace, watch,
 };
 use tracing::Level;
 use tracing_subscriber::fmt;
@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args).map_err(anyhow::Error::from),
         Command::Connz(args) => connz::run(&args),
         Command::Trace(args) => trace::run(&args),
+        Command::Watch(args) => watch::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("conn-trace: {error:#}");
