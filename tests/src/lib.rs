@@ -26,4 +26,5 @@ pub mod slowness;
 pub mod sockets;
 pub mod special;
 pub mod wait;
+pub mod watch;
 pub mod way;
