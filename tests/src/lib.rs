@@ -19,6 +19,7 @@ pub mod opens;
 pub mod pair;
 pub mod peer;
 pub mod program;
+pub mod prometheus;
 pub mod protocol;
 pub mod random;
 pub mod skip;
