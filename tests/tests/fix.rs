@@ -162,6 +162,27 @@ fn sent_by(messages: &[(Timestamp, String)], sender: &str) -> (u64, u64) {
     })
 }
 
+/// The same over the logs of all sessions.
+fn sum_of(sessions: &[End], sender: &str) -> (u64, u64) {
+    let sent = sessions.iter().map(|one| sent_by(&one.messages(), sender));
+    sent.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+}
+
+/// The value of the only series of this name.
+#[track_caller]
+fn series(metrics: &str, name: &str) -> u64 {
+    let mut found = metrics.lines().filter(|line| {
+        line.strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with('{'))
+    });
+    let line = found
+        .next()
+        .unwrap_or_else(|| panic!("no {name}: {metrics}"));
+    assert!(found.next().is_none(), "{name} twice: {metrics}");
+    let (_, value) = line.rsplit_once(' ').expect("a value");
+    value.parse().expect("a number")
+}
+
 #[track_caller]
 fn assert_agrees(entry: &Value, session: &End) {
     let messages = session.messages();
@@ -214,8 +235,17 @@ fn sessions_are_those_that_the_engine_has_logged() {
     let Some(program) = program(test, build.path()) else {
         return;
     };
-    let agent = Agent::start();
     let port = free_address().port();
+    let config = build.path().join("config.toml");
+    fs::write(
+        &config,
+        format!(
+            "[[service]]\nname = \"fix\"\nremote_ip = \"127.0.0.1\"\nremote_port = {port}\n\
+             metric_prefix = \"fix\"\n"
+        ),
+    )
+    .expect("a file");
+    let agent = Agent::start_with(&["--config", config.to_str().expect("a plain path")]);
     let mut venue = End::start(&program, "accept", port, &[]);
     // On all addresses.
     let listener = (Ipv4Addr::UNSPECIFIED, port).into();
@@ -272,6 +302,21 @@ fn sessions_are_those_that_the_engine_has_logged() {
     let received = sum(|entry| (counts(entry).in_calls, counts(entry).in_bytes));
     assert_eq!(sent, sent_by(&messages, "VENUE"));
     assert_eq!(received, sent_by(&messages, "CLIENT"));
+
+    let sent = sum_of(&sessions, "CLIENT");
+    let received = sum_of(&sessions, "VENUE");
+    let metrics = agent.get("/metrics").body;
+    for (name, expected) in [
+        ("fix_connections_total", SESSIONS.len() as u64),
+        ("fix_connections_active", 0),
+        ("fix_connections_peak", 1),
+        ("conntrace_service_transmit_messages_total", sent.0),
+        ("conntrace_service_transmit_bytes_total", sent.1),
+        ("conntrace_service_receive_messages_total", received.0),
+        ("conntrace_service_receive_bytes_total", received.1),
+    ] {
+        assert_eq!(series(&metrics, name), expected, "{name}");
+    }
 
     let (_, report) = watch.end(Ending::Signal(Signal::SIGTERM));
     let stats = &report["stats"];

@@ -19,7 +19,7 @@ pub(super) struct Package {
     pub(super) skipped: Option<&'static str>,
 }
 
-const PACKAGES: [Package; 20] = [
+const PACKAGES: [Package; 21] = [
     Package::library(LLVM, Need::Build),
     Package::library("libzstd-dev", Need::Build),
     Package::library("zlib1g-dev", Need::Build),
