@@ -189,7 +189,9 @@ pub struct ColdEntry {
     /// Id of the owner's cgroup (v2), 0 if unknown.
     pub cgroup: u64,
     /// Written and not acknowledged at the change to CLOSE.
-    pub closed_pending_bytes: u64,
+    pub closed_pending_bytes: u32,
+    /// Segments retransmitted until the change to CLOSE; 0 for MPTCP.
+    pub closed_retrans: u32,
     /// Process id (thread group) of the owner, in the initial pid namespace.
     pub pid: u32,
     /// `sk_err` at the change to CLOSE, 0 if none.

@@ -19,7 +19,7 @@ use crate::fields::{
     SOCK_ERR, SOCK_FAMILY, SOCK_LOCAL_V4, SOCK_LOCAL_V6, SOCK_NET, SOCK_PEER_PORT, SOCK_PEER_V4,
     SOCK_PEER_V6, SOCK_PROTOCOL, SOCK_SHUTDOWN, SOCK_STATE, SOCK_TYPE, SOCK_UID,
     SUBFLOW_CONNECTION, TASK_COMM, TASK_FLAGS, TASK_GROUP_LEADER, TASK_SIGNAL, TCP_DATA_SEGS_IN,
-    TCP_IS_MPTCP, ULP_DATA,
+    TCP_IS_MPTCP, TCP_TOTAL_RETRANS, ULP_DATA,
 };
 
 pub(crate) const AF_INET: u16 = 2;
@@ -261,6 +261,11 @@ impl Tcp {
     pub(crate) fn data_segs_in(self) -> u8 {
         let segments: u32 = self.fields.get(&TCP_DATA_SEGS_IN);
         segments as u8
+    }
+
+    #[inline(always)]
+    pub(crate) fn total_retrans(self) -> u32 {
+        self.fields.get(&TCP_TOTAL_RETRANS)
     }
 
     /// Whether the socket carries a part of an MPTCP connection and is no application's.

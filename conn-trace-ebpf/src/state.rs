@@ -227,8 +227,9 @@ fn close(tcp: Tcp, slot: Slot, old: u8) {
         } else {
             let fin = u32::from(is_fin_unacked(old));
             let unacked = Sent::of(&tcp.fields).unacked();
-            (*cold).closed_pending_bytes = u64::from(unacked.saturating_sub(fin));
+            (*cold).closed_pending_bytes = unacked.saturating_sub(fin);
         }
+        (*cold).closed_retrans = tcp.total_retrans();
         (*cold).closed_ns = boot_ns();
         (*cold).error = error;
         if (*cold).cause == CAUSE_UNKNOWN {

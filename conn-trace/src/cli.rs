@@ -6,12 +6,12 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 use serde::Serialize;
 
-use crate::kernel::hooks::Variant;
+use crate::{kernel::hooks::Variant, watch::WatchArgs};
 
 /// Default listener: loopback, next to the port that NATS uses for the same purpose.
 const LISTEN: &str = "127.0.0.1:8322";
 /// Where the agent of this host answers.
-const URL: &str = "http://127.0.0.1:8322";
+pub(crate) const URL: &str = "http://127.0.0.1:8322";
 /// 26 MiB of kernel memory for table and cold entries.
 const MAX_CONNECTIONS: &str = "65536";
 /// As NATS's `max_closed_clients`.
@@ -65,6 +65,8 @@ pub enum Command {
     Config(ConfigArgs),
     /// Follow what connections do: each opening, message and end, as it happens
     Trace(Box<TraceArgs>),
+    /// Watch the connections to one peer: each as it comes and goes, statistics, and a report at the end
+    Watch(Box<WatchArgs>),
 }
 
 /// Flags of `conn-trace config`.
@@ -316,7 +318,7 @@ pub enum OutputFormat {
     Csv,
 }
 
-/// Form of the output of `conn-trace trace`.
+/// Form of the output of `conn-trace trace` and `watch`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum TraceFormat {
     /// A line for people.

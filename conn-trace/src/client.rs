@@ -42,11 +42,25 @@ impl Client {
 
     /// The answer of an endpoint, if it is none that refuses.
     pub(crate) fn get(&self, path: &str, query: &Parameters) -> Result<Response<Body>> {
+        self.get_with(path, query, &[])
+    }
+
+    /// The same, asked with these headers.
+    pub(crate) fn get_with(
+        &self,
+        path: &str,
+        query: &Parameters,
+        headers: &[(&str, &str)],
+    ) -> Result<Response<Body>> {
         let address = format!("{}{path}", self.url);
-        let mut answer = self
+        let mut request = self
             .agent
             .get(&address)
-            .query_pairs(query.iter().map(|(name, value)| (&**name, &**value)))
+            .query_pairs(query.iter().map(|(name, value)| (&**name, &**value)));
+        for &(name, value) in headers {
+            request = request.header(name, value);
+        }
+        let mut answer = request
             .call()
             .with_context(|| format!("no answer from {address}: is the agent running?"))?;
         if answer.status().is_success() {

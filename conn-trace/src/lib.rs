@@ -22,3 +22,4 @@ pub mod registry;
 pub mod services;
 mod terminal;
 pub mod trace;
+pub mod watch;

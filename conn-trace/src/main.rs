@@ -9,7 +9,7 @@ use conn_trace::{
     agent,
     cli::{AgentArgs, Cli, Command, LogFormat},
     config::Configuration,
-    config_command, connz, doctor, trace,
+    config_command, connz, doctor, trace, watch,
 };
 use tracing::Level;
 use tracing_subscriber::fmt;
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => doctor::run(&args).map_err(anyhow::Error::from),
         Command::Connz(args) => connz::run(&args),
         Command::Trace(args) => trace::run(&args),
+        Command::Watch(args) => watch::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("conn-trace: {error:#}");

@@ -1,5 +1,12 @@
 //! Text for people.
 
+use std::{io, os::fd::AsFd as _};
+
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
+
 /// An address with its port.
 pub(crate) fn endpoint(ip: &str, port: u16) -> String {
     if ip.contains(':') {
@@ -26,6 +33,14 @@ pub(crate) fn printable(name: &str) -> String {
 /// Marks that change the direction of what follows, or are nothing to see (UAX #9).
 fn is_format(character: char) -> bool {
     matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Waits until nobody can read the output any more, where that can be told: on a pipe or a terminal.
+/// Without an event there is nothing to write that would fail.
+pub(crate) fn wait_for_no_reader() {
+    let output = io::stdout();
+    let mut watched = [PollFd::new(output.as_fd(), PollFlags::empty())];
+    while let Ok(0) | Err(Errno::EINTR) = poll(&mut watched, PollTimeout::NONE) {}
 }
 
 #[cfg(test)]

@@ -4,16 +4,11 @@ mod text;
 
 use std::{
     io::{self, BufRead, BufReader, BufWriter, IsTerminal, Write},
-    os::fd::AsFd,
     process::ExitCode,
     thread,
 };
 
 use anyhow::{Context as _, Result, bail};
-use nix::{
-    errno::Errno,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-};
 use tokio::{
     runtime,
     signal::unix::{SignalKind, signal},
@@ -23,6 +18,7 @@ use tokio::{
 use crate::{
     cli::{TraceArgs, TraceFormat},
     client::{Client, Parameters, is_broken_pipe, parameters},
+    terminal::wait_for_no_reader,
 };
 
 /// Lines that wait to be written.
@@ -104,14 +100,6 @@ fn read(url: &str, query: &Parameters, lines: &mpsc::Sender<Result<String>>) -> 
         }
     }
     Ok(())
-}
-
-/// Waits until nobody can read the output any more, where that can be told: on a pipe or a terminal.
-/// Without an event there is nothing to write that would fail.
-fn wait_for_no_reader() {
-    let output = io::stdout();
-    let mut watched = [PollFd::new(output.as_fd(), PollFlags::empty())];
-    while let Ok(0) | Err(Errno::EINTR) = poll(&mut watched, PollTimeout::NONE) {}
 }
 
 #[cfg(test)]

@@ -95,9 +95,27 @@ impl Agent {
         agent.wait_until(&[200, 503])
     }
 
+    /// Ends it by SIGTERM, and starts it anew at the same address with these arguments, after something
+    /// that it does not see.
+    ///
+    /// # Panics
+    /// If it does not end well, or does not become healthy.
+    #[must_use]
     #[track_caller]
-    fn spawn(mut command: Command, arguments: &[&str]) -> Self {
-        let address = free_address();
+    pub fn restart(self, meanwhile: impl FnOnce(), arguments: &[&str]) -> Self {
+        let address = self.address;
+        self.stop();
+        meanwhile();
+        Self::spawn_at(address, Command::new(program()), arguments).wait_until(&[200])
+    }
+
+    #[track_caller]
+    fn spawn(command: Command, arguments: &[&str]) -> Self {
+        Self::spawn_at(free_address(), command, arguments)
+    }
+
+    #[track_caller]
+    fn spawn_at(address: SocketAddr, mut command: Command, arguments: &[&str]) -> Self {
         let log = NamedTempFile::new().expect("a file for the log");
         let child = command
             .args(["agent", "--listen", &address.to_string()])

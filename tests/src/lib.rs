@@ -27,4 +27,5 @@ pub mod slowness;
 pub mod sockets;
 pub mod special;
 pub mod wait;
+pub mod watch;
 pub mod way;

@@ -171,6 +171,7 @@ fn link_that_breaks_and_is_mended_changes_no_counts() {
         return skip(test, NO_NAMESPACE);
     };
     let agent = Agent::start();
+    let quiet = link.pair();
     let (mut client, mut server) = link.pair();
     exchange(&mut client, &mut server);
     // With the last acknowledgement, which may be delayed.
@@ -191,6 +192,20 @@ fn link_that_breaks_and_is_mended_changes_no_counts() {
     client.receive(2000);
     at_rest(&agent, &link.near, &client);
     at_rest(&agent, &link.far, &server);
+
+    // What was sent again is known of closed connections too.
+    let again = client.end.local.port();
+    for (client, mut server) in [quiet, (client, server)] {
+        let client = client.close();
+        assert_eq!(server.receive_to_end(), 0);
+        server.close().closed(&agent, "peer_fin");
+        client.closed(&agent, "local_fin");
+    }
+    let rows = agent.connz("state=closed&sort=retrans&limit=2").connections;
+    assert_eq!(rows.len(), 2, "{rows:#?}");
+    for row in &rows {
+        assert!([row.port, row.local_port].contains(&again), "{rows:#?}");
+    }
 }
 
 #[test]

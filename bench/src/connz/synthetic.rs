@@ -176,9 +176,14 @@ pub(super) fn measure(connections: u32, rounds: u32, random: &mut Random) -> Res
             "/connz?local_port=4222&sort=bytes_to",
         ),
         Question::http(
-            "20 from the middle",
+            "20 from the middle by rtt",
             0,
             format!("/connz?sort=rtt&offset={middle}"),
+        ),
+        Question::http(
+            "20 from the middle by cid",
+            0,
+            format!("/connz?offset={middle}"),
         ),
         Question::http("1024 by bytes_to", 0, "/connz?sort=bytes_to&limit=1024"),
         Question::http("one, by its number", 0, format!("/connz/{}", middle.max(1))),

@@ -88,8 +88,9 @@ fn connection(cid: u32, now: Timestamp, programs: &[Arc<str>], random: &mut Rand
         },
         last_activity_ns: NOW_NS - below(age_ns + 1),
         pending_bytes: below(4) * below(1 << 20),
-        recv_queue_bytes: Some(below(2) * below(1 << 16)),
-        tcp: Some(tcp(&mut below)),
+        recv_queue_bytes: Some((below(2) * below(1 << 16)) as u32),
+        rtt_us: Some(20 + below(200_000) as u32),
+        tcp: Some(Box::new(tcp(&mut below))),
         rates: None,
         end: None,
         facts: facts.into(),
@@ -99,7 +100,6 @@ fn connection(cid: u32, now: Timestamp, programs: &[Arc<str>], random: &mut Rand
 fn tcp(below: &mut impl FnMut(u64) -> u64) -> TcpInfo {
     let mut small = |bound| below(bound) as u32;
     TcpInfo {
-        rtt_us: Some(20 + small(200_000)),
         rttvar_us: Some(small(50_000)),
         min_rtt_us: Some(20 + small(1000)),
         retrans: Some(small(100)),

@@ -5,12 +5,13 @@ use std::{cmp::Ordering, mem};
 use super::{
     page::Page,
     params::Query,
+    sort::{Order, SortKey},
     state::StateFilter,
-    top::{compare, compare_facts, top},
+    top::{Ranked, Value, select, value, value_of_facts},
 };
 use crate::registry::{
     connection::{Connection, Facts},
-    snapshot::{Scope, Taken, Visitor},
+    snapshot::{BATCH, Scope, Taken, Visitor},
 };
 
 /// Rows that a small page may hold before those that it does not show are dropped: sorting some
@@ -29,7 +30,12 @@ pub struct Cut {
     /// The highest number of a row that passes the filters.
     highest: u64,
     rows: Vec<Connection>,
-    /// Rows up to the end of the page.
+    /// What orders them.
+    ranked: Vec<Ranked>,
+    /// Rows that come before the page and need be neither kept nor read: the first of a page by
+    /// number, which is the order of visits.
+    passed: u64,
+    /// Rows up to the end of the page, without those.
     end: usize,
     /// Whether the first `end` rows are the best of all so far, in order.
     is_full: bool,
@@ -39,7 +45,12 @@ impl Cut {
     /// The page that `query` asks for, of this moment.
     #[must_use]
     pub fn new(query: Query, taken: Taken) -> Self {
-        let end = query.offset.saturating_add(query.limit);
+        // Rows that come after later ones are among the first that are kept.
+        let passed = match is_in_order_of_visits(&query) {
+            true => query.offset.saturating_sub(BATCH as u64),
+            false => 0,
+        };
+        let end = query.offset.saturating_add(query.limit) - passed;
         Self {
             query,
             taken,
@@ -47,6 +58,8 @@ impl Cut {
             ahead: 0,
             highest: 0,
             rows: Vec::new(),
+            ranked: Vec::new(),
+            passed,
             end: usize::try_from(end).unwrap_or(usize::MAX),
             is_full: false,
         }
@@ -55,7 +68,8 @@ impl Cut {
     /// The page of all that was shown.
     #[must_use]
     pub fn page(mut self) -> Page {
-        self.keep(self.query.offset, self.query.limit);
+        let start = self.query.offset - self.passed;
+        self.keep(usize::try_from(start).unwrap_or(usize::MAX));
         let Self {
             query,
             taken,
@@ -95,7 +109,7 @@ impl Cut {
         self.total += 1;
         self.ahead += u64::from(is_ahead);
         self.highest = self.highest.max(facts.cid);
-        is_ahead
+        is_ahead && self.total > self.passed
     }
 
     fn is_shown(&self, row: &Connection) -> bool {
@@ -107,31 +121,34 @@ impl Cut {
         is_in_scope && self.query.state.matches(row.state) && self.query.filter.matches(row)
     }
 
-    /// Whether the page has enough rows that come before this one.
-    fn is_beyond(&self, row: &Connection) -> bool {
-        let order = self.query.effective_order();
-        self.is_full
-            && compare(
-                row,
-                &self.rows[self.end - 1],
-                self.query.sort.key,
-                order,
-                self.taken.now_ns,
-            ) == Ordering::Greater
+    /// Where a row would come, were it kept.
+    fn rank(&self, value: Option<Value>, cid: u64) -> Ranked {
+        let place = self.rows.len();
+        Ranked { value, cid, place }
     }
 
-    /// Of all rows, keeps so many in their order, after so many.
-    fn keep(&mut self, offset: u64, limit: u64) {
+    /// Whether the page has enough rows that come before this one.
+    fn is_beyond(&self, row: &Ranked) -> bool {
         let order = self.query.effective_order();
-        let kept = top(
-            &self.rows,
-            self.query.sort.key,
-            order,
-            self.taken.now_ns,
-            (offset, limit),
-        );
-        arrange(&mut self.rows, kept);
+        self.is_full && row.compare(&self.ranked[self.end - 1], order) == Ordering::Greater
     }
+
+    /// Of all rows, keeps those from `start` to the end of the page, in order.
+    fn keep(&mut self, start: usize) {
+        let order = self.query.effective_order();
+        select(&mut self.ranked, order, start, self.end);
+        let places = self.ranked.iter_mut().enumerate();
+        let places = places.map(|(place, row)| mem::replace(&mut row.place, place));
+        arrange(&mut self.rows, places.collect());
+    }
+}
+
+/// Whether a page shows rows as a visitor sees them: of the closed ones, which it sees last, some
+/// may have lower numbers.
+fn is_in_order_of_visits(query: &Query) -> bool {
+    query.sort.key == SortKey::Cid
+        && query.effective_order() == Order::Ascending
+        && query.scope() == Scope::Open
 }
 
 /// Keeps the rows at `places` alone, in that order.
@@ -172,6 +189,10 @@ impl Visitor for Cut {
         self.query.filter.matches_facts(facts)
     }
 
+    fn wants_tcp(&self) -> bool {
+        self.query.tcp || self.query.sort.key.is_of_tcp()
+    }
+
     fn skip(&mut self, facts: &Facts) -> bool {
         let Query {
             sort,
@@ -184,12 +205,12 @@ impl Visitor for Cut {
         }
         let order = self.query.effective_order();
         let is_beyond = || {
-            let last = &self.rows[self.end - 1].facts;
-            compare_facts(facts, last, sort.key, order, self.taken.now_ns)
-                .is_some_and(Ordering::is_gt)
+            value_of_facts(facts, sort.key, self.taken.now_ns)
+                .is_some_and(|value| self.is_beyond(&self.rank(value, facts.cid)))
         };
         let is_passed = cursor.is_some_and(|cursor| !cursor.is_ahead(facts.cid, order));
-        let is_done = is_passed || (self.is_full && is_beyond());
+        let is_before = self.total < self.passed;
+        let is_done = is_passed || is_before || (self.is_full && is_beyond());
         if is_done && self.query.filter.matches_facts(facts) {
             self.count(facts);
         }
@@ -197,13 +218,22 @@ impl Visitor for Cut {
     }
 
     fn visit(&mut self, row: &Connection) {
-        if !self.is_shown(row) || !self.count(&row.facts) || self.is_beyond(row) {
+        if !self.is_shown(row) || !self.count(&row.facts) {
             return;
         }
-        self.rows.push(row.clone());
+        let value = value(row, self.query.sort.key, self.taken.now_ns);
+        let ranked = self.rank(value, row.facts.cid);
+        if self.is_beyond(&ranked) {
+            return;
+        }
+        self.ranked.push(ranked);
+        self.rows.push(match self.query.tcp {
+            true => row.clone(),
+            false => row.without_tcp(),
+        });
         let room = self.end.saturating_add(self.end.max(SPARE_ROWS));
         if self.rows.len() >= room {
-            self.keep(0, self.end as u64);
+            self.keep(0);
             self.is_full = true;
         }
     }

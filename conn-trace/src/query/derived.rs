@@ -39,6 +39,14 @@ pub(super) fn last_activity(connection: &Connection, now: Timestamp, now_ns: u64
         .max(start)
 }
 
+/// Segments retransmitted; of a closed connection: until its end.
+pub(super) fn retrans(connection: &Connection) -> Option<u32> {
+    match &connection.end {
+        Some(end) => end.retrans,
+        None => connection.tcp.as_ref()?.retrans,
+    }
+}
+
 /// The moment up to which a connection is measured.
 fn end_ns(connection: &Connection, now_ns: u64) -> u64 {
     connection.end.as_ref().map_or(now_ns, |end| end.stop_ns)

@@ -2,7 +2,12 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use arrayvec::ArrayString;
 use serde::{Serialize, Serializer};
+
+/// As long as the longest, `584942417355y45d15h30m15s`. A page has three for each row, and it takes
+/// several times as long to write each part of them by way of [`fmt`](std::fmt).
+type Text = ArrayString<32>;
 
 const NANOS_PER_MICRO: u64 = 1_000;
 const NANOS_PER_MILLI: u64 = 1_000_000;
@@ -22,25 +27,32 @@ impl Seconds {
     }
 }
 
-impl Display for Seconds {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+impl Seconds {
+    fn text(self) -> Text {
         let (minutes, s) = (self.0 / 60, self.0 % 60);
         let (hours, m) = (minutes / 60, minutes % 60);
         let (days, h) = (hours / 24, hours % 24);
         let (y, d) = (days / 365, days % 365);
-        match () {
-            () if y > 0 => write!(f, "{y}y{d}d{h}h{m}m{s}s"),
-            () if d > 0 => write!(f, "{d}d{h}h{m}m{s}s"),
-            () if h > 0 => write!(f, "{h}h{m}m{s}s"),
-            () if m > 0 => write!(f, "{m}m{s}s"),
-            () => write!(f, "{s}s"),
+        let parts = [(y, "y"), (d, "d"), (h, "h"), (m, "m"), (s, "s")];
+        let first = parts.iter().position(|&(number, _)| number > 0);
+        let mut text = Text::new();
+        for &(number, unit) in &parts[first.unwrap_or(parts.len() - 1)..] {
+            push(&mut text, number);
+            text.push_str(unit);
         }
+        text
+    }
+}
+
+impl Display for Seconds {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text())
     }
 }
 
 impl Serialize for Seconds {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(&self.text())
     }
 }
 
@@ -57,47 +69,67 @@ impl GoDuration {
     }
 }
 
-impl Display for GoDuration {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+impl GoDuration {
+    fn text(self) -> Text {
         let nanos = self.0;
+        let mut text = Text::new();
         match nanos {
-            0 => f.write_str("0s"),
-            1..NANOS_PER_MICRO => write!(f, "{nanos}ns"),
-            NANOS_PER_MICRO..NANOS_PER_MILLI => decimal(f, nanos, NANOS_PER_MICRO, "µs"),
-            NANOS_PER_MILLI..NANOS_PER_SECOND => decimal(f, nanos, NANOS_PER_MILLI, "ms"),
+            0 => text.push_str("0s"),
+            1..NANOS_PER_MICRO => decimal(&mut text, nanos, 1, "ns"),
+            NANOS_PER_MICRO..NANOS_PER_MILLI => decimal(&mut text, nanos, NANOS_PER_MICRO, "µs"),
+            NANOS_PER_MILLI..NANOS_PER_SECOND => decimal(&mut text, nanos, NANOS_PER_MILLI, "ms"),
             _ => {
                 let minutes = nanos / NANOS_PER_SECOND / 60;
-                match (minutes / 60, minutes % 60) {
-                    (0, 0) => {}
-                    (0, m) => write!(f, "{m}m")?,
-                    (h, m) => write!(f, "{h}h{m}m")?,
+                let (h, m) = (minutes / 60, minutes % 60);
+                if h > 0 {
+                    push(&mut text, h);
+                    text.push('h');
                 }
-                decimal(f, nanos % (60 * NANOS_PER_SECOND), NANOS_PER_SECOND, "s")
+                if minutes > 0 {
+                    push(&mut text, m);
+                    text.push('m');
+                }
+                decimal(
+                    &mut text,
+                    nanos % (60 * NANOS_PER_SECOND),
+                    NANOS_PER_SECOND,
+                    "s",
+                );
             }
         }
+        text
+    }
+}
+
+impl Display for GoDuration {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text())
     }
 }
 
 impl Serialize for GoDuration {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(&self.text())
     }
 }
 
 /// `nanos` in a unit of a power of ten, with as many decimals as it takes.
-fn decimal(f: &mut Formatter<'_>, nanos: u64, unit: u64, name: &str) -> fmt::Result {
-    let (whole, mut fraction) = (nanos / unit, nanos % unit);
-    write!(f, "{whole}")?;
+fn decimal(text: &mut Text, nanos: u64, unit: u64, name: &str) {
+    push(text, nanos / unit);
+    let (mut fraction, mut digit) = (nanos % unit, unit / 10);
     if fraction > 0 {
-        f.write_str(".")?;
-        let mut digit = unit / 10;
-        while fraction > 0 {
-            write!(f, "{}", fraction / digit)?;
-            fraction %= digit;
-            digit /= 10;
-        }
+        text.push('.');
     }
-    f.write_str(name)
+    while fraction > 0 {
+        push(text, fraction / digit);
+        fraction %= digit;
+        digit /= 10;
+    }
+    text.push_str(name);
+}
+
+fn push(text: &mut Text, number: u64) {
+    text.push_str(itoa::Buffer::new().format(number));
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! One connection as `/connz` writes it.
 
 use std::{
-    fmt::{self, Display, Formatter},
+    fmt::{self, Display, Formatter, Write as _},
     net::IpAddr,
 };
 
+use arrayvec::ArrayString;
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::{Serialize, Serializer};
+use serde::{Serialize, Serializer, ser::Error as _};
 
 use super::{
     derived,
@@ -153,12 +154,14 @@ impl<'a> Row<'a> {
             counters,
             pending_bytes,
             recv_queue_bytes,
+            rtt_us,
             rates,
             ..
         } = connection;
         let process = facts.owner.process();
         let end = connection.end.as_ref();
-        let info = connection.tcp.as_ref();
+        let rates = rates.as_deref();
+        let info = connection.tcp.as_deref();
         Self {
             cid: Integer(facts.cid),
             uid: &facts.user,
@@ -181,11 +184,9 @@ impl<'a> Row<'a> {
             close_cause: end.map(|end| end.cause.name()),
             uptime: Seconds::from_nanos(derived::uptime_ns(connection, now_ns)),
             idle: Seconds::from_nanos(derived::idle_ns(connection, now_ns)),
-            rtt: info
-                .and_then(|info| info.rtt_us)
-                .map(GoDuration::from_micros),
+            rtt: rtt_us.map(GoDuration::from_micros),
             pending_bytes: Integer(*pending_bytes),
-            recv_queue_bytes: recv_queue_bytes.map(Integer),
+            recv_queue_bytes: recv_queue_bytes.map(|bytes| Integer(bytes.into())),
             in_msgs: Integer(counters.in_msgs),
             out_msgs: Integer(counters.out_msgs),
             in_bytes: Integer(counters.in_bytes),
@@ -204,7 +205,9 @@ impl<'a> Row<'a> {
             cgroup: facts.cgroup.as_deref(),
             container: facts.container.as_deref(),
             service: facts.service.as_deref(),
-            tcp: info.filter(|_| tcp).map(|info| Tcp::new(info, *state)),
+            tcp: info
+                .filter(|_| tcp)
+                .map(|info| Tcp::new(info, *state, *rtt_us)),
         }
     }
 }
@@ -223,13 +226,33 @@ impl Serialize for Integer {
 #[derive(Clone, Copy, Debug)]
 pub struct Address<'a>(pub &'a Endpoint);
 
+/// The longest: an IPv6 address of 39 bytes, `%`, and 10 digits.
+type AddressText = ArrayString<50>;
+
+impl Address<'_> {
+    fn text(&self) -> Result<AddressText, fmt::Error> {
+        let Endpoint { ip, scope, .. } = self.0;
+        let mut text = AddressText::new();
+        match (ip, scope) {
+            (IpAddr::V6(ip), scope @ 1..) => write!(text, "{ip}%{scope}")?,
+            (IpAddr::V6(ip), 0) => write!(text, "{ip}")?,
+            // A page has two for each row: `write!` would take ten times as long.
+            (IpAddr::V4(ip), _) => {
+                for (place, octet) in ip.octets().into_iter().enumerate() {
+                    if place > 0 {
+                        text.push('.');
+                    }
+                    text.push_str(itoa::Buffer::new().format(octet));
+                }
+            }
+        }
+        Ok(text)
+    }
+}
+
 impl Display for Address<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Endpoint { ip, scope, .. } = self.0;
-        match (ip, scope) {
-            (IpAddr::V6(ip), scope @ 1..) => write!(f, "{ip}%{scope}"),
-            _ => write!(f, "{ip}"),
-        }
+        f.write_str(&self.text()?)
     }
 }
 
@@ -249,7 +272,7 @@ impl Display for SocketName<'_> {
 
 impl Serialize for Address<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(&self.text().map_err(S::Error::custom)?)
     }
 }
 

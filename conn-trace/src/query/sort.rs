@@ -69,6 +69,11 @@ impl SortKey {
         )
     }
 
+    /// Whether it is one of TCP's figures that rows do not have by themselves.
+    pub(super) fn is_of_tcp(self) -> bool {
+        matches!(self, Self::SegsIn | Self::SegsOut | Self::Retrans)
+    }
+
     /// The key's name if only closed connections have it.
     pub(super) fn needs_closed(self) -> Option<&'static str> {
         match self {

@@ -65,15 +65,15 @@ pub struct Tcp<'a> {
 impl<'a> Tcp<'a> {
     /// The object for these figures.
     #[must_use]
-    pub fn new(info: &'a TcpInfo, state: TcpState) -> Self {
+    pub fn new(info: &'a TcpInfo, state: TcpState, rtt_us: Option<u32>) -> Self {
         Self {
             state: state.name(),
             retrans: info.retrans,
             lost: info.lost,
             cwnd: info.cwnd,
             ssthresh: info.ssthresh,
-            rtt_us: info.rtt_us,
-            rttvar_us: info.rtt_us.and(info.rttvar_us),
+            rtt_us,
+            rttvar_us: rtt_us.and(info.rttvar_us),
             min_rtt_us: info.min_rtt_us,
             mss: info.mss,
             delivery_rate: info.delivery_rate.map(Integer),

@@ -20,13 +20,30 @@ pub struct Connection {
     /// Written by the application and not acknowledged. On a closed connection: at the close.
     pub pending_bytes: u64,
     /// Arrived and not read by the application; `None` where that is not known.
-    pub recv_queue_bytes: Option<u64>,
-    /// TCP's own figures; `None` on closed connections and on sockets that went away meanwhile.
-    pub tcp: Option<TcpInfo>,
+    pub recv_queue_bytes: Option<u32>,
+    /// Smoothed round trip time in µs; `None` without a sample.
+    pub rtt_us: Option<u32>,
+    /// TCP's other figures; `None` unless asked for, on closed connections and on sockets that went
+    /// away meanwhile.
+    pub tcp: Option<Box<TcpInfo>>,
     /// What it moves in a second; `None` unless asked for and known.
-    pub rates: Option<Rates>,
+    pub rates: Option<Box<Rates>>,
     /// How it ended; `None` while it is open.
     pub end: Option<End>,
+}
+
+impl Connection {
+    /// The same without TCP's other figures.
+    #[must_use]
+    pub fn without_tcp(&self) -> Self {
+        Self {
+            facts: Arc::clone(&self.facts),
+            tcp: None,
+            rates: self.rates.clone(),
+            end: self.end.clone(),
+            ..*self
+        }
+    }
 }
 
 /// What is known about a connection from its opening on.
@@ -205,15 +222,15 @@ pub struct End {
     pub stop_ns: u64,
     /// Why.
     pub cause: CloseCause,
+    /// Segments retransmitted until then; `None` for MPTCP and where this kernel lacks the field.
+    pub retrans: Option<u32>,
 }
 
-/// TCP's own figures for a live connection, as `TCP_INFO` has them; `None` also where this kernel
+/// TCP's figures for a live connection besides the round trip time, as `TCP_INFO` has them; `None` also where this kernel
 /// lacks a field.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TcpInfo {
-    /// Smoothed round trip time in µs; `None` without a sample.
-    pub rtt_us: Option<u32>,
-    /// Its deviation in µs.
+    /// Deviation of the round trip time in µs.
     pub rttvar_us: Option<u32>,
     /// Least round trip time in µs; `None` without a sample.
     pub min_rtt_us: Option<u32>,

@@ -187,8 +187,15 @@ fn endpoint(cold: &ColdEntry, bytes: &[u8; 16], port: u16) -> Endpoint {
 }
 
 /// How an ended connection ended.
-pub(super) fn end(cold: &ColdEntry, moment: &Moment) -> End {
+pub(super) fn end(
+    hot: &HotEntry,
+    cold: &ColdEntry,
+    moment: &Moment,
+    has_field: impl Fn(&str) -> bool,
+) -> End {
+    let has_retrans = hot.flags & FLAG_MPTCP == 0 && has_field("TCP_TOTAL_RETRANS");
     End {
+        retrans: has_retrans.then_some(cold.closed_retrans),
         stop: moment.wall_of(cold.closed_ns),
         stop_ns: cold.closed_ns,
         cause: match cold.cause {
@@ -234,7 +241,6 @@ pub(super) fn tcp_info(
     let has_congestion = has_field("TCP_CONGESTION_OPS") && has_field("CONGESTION_NAME");
     let limited = |which| has_chronograph.then(|| chronograph(sample, moment, which));
     TcpInfo {
-        rtt_us: (sample.srtt_us != 0).then_some(sample.srtt_us >> 3),
         rttvar_us: has("TCP_MDEV_US", sample.mdev_us >> 2),
         min_rtt_us: has("TCP_RTT_MIN", sample.min_rtt_us).filter(|&rtt| rtt != u32::MAX),
         retrans: has("TCP_TOTAL_RETRANS", sample.retrans),

@@ -160,6 +160,7 @@ mod tests {
             stop: NOW,
             stop_ns: stop * SECOND,
             cause: CloseCause::PeerFin,
+            retrans: Some(0),
         });
         connection
     }

@@ -77,11 +77,13 @@ impl Baseline {
     pub fn rate(&self, snapshot: &mut Snapshot) {
         let window_ns = self.age_ns(snapshot.now_ns);
         for connection in &mut snapshot.open {
-            connection.rates = self.moved(connection).map(|moved| Rates {
-                in_bytes: PerSecond::of(moved.in_bytes, window_ns),
-                out_bytes: PerSecond::of(moved.out_bytes, window_ns),
-                in_msgs: PerSecond::of(moved.in_msgs, window_ns),
-                out_msgs: PerSecond::of(moved.out_msgs, window_ns),
+            connection.rates = self.moved(connection).map(|moved| {
+                Box::new(Rates {
+                    in_bytes: PerSecond::of(moved.in_bytes, window_ns),
+                    out_bytes: PerSecond::of(moved.out_bytes, window_ns),
+                    in_msgs: PerSecond::of(moved.in_msgs, window_ns),
+                    out_msgs: PerSecond::of(moved.out_msgs, window_ns),
+                })
             });
         }
     }
@@ -135,7 +137,7 @@ mod tests {
         snapshot.open = vec![later];
         snapshot.now_ns += 4 * SECOND;
         baseline.rate(&mut snapshot);
-        snapshot.open.remove(0).rates
+        snapshot.open.remove(0).rates.map(|rates| *rates)
     }
 
     #[test]

@@ -60,8 +60,12 @@ pub struct Taken {
     pub untracked: u64,
 }
 
+/// Sockets that are read at once: few enough to stay in the CPU's cache until they are shown.
+pub const BATCH: usize = 256;
+
 /// Is shown the connections of one moment, one after the other: the open ones in order of `cid`,
-/// then the closed ones in order of their end.
+/// then the closed ones in order of their end. Those that are read may come after later ones that
+/// were skipped, fewer than [`BATCH`] at a time.
 pub trait Visitor {
     /// The only connection of interest, if it is only one.
     fn only(&self) -> Option<u64>;
@@ -69,6 +73,11 @@ pub trait Visitor {
     /// Whether a connection of these facts may be of interest. What is not need not be read; it
     /// may be shown all the same, for its facts may be newer by then.
     fn wants(&self, facts: &Facts) -> bool;
+
+    /// Whether TCP's figures are of interest, besides the round trip time.
+    fn wants_tcp(&self) -> bool {
+        true
+    }
 
     /// Whether an open connection of these facts can be passed over because nothing else about it
     /// would make a difference. It is then done with it, as if it had been shown.

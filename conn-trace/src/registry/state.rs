@@ -255,7 +255,8 @@ impl State {
             Some(_) => {}
         }
         self.offer_ended(key, &facts, moment);
-        let connection = ended_connection(facts, hot, cold, moment);
+        let has_field = |global: &str| self.tracer.has_field(global);
+        let connection = ended_connection(facts, hot, cold, moment, has_field);
         self.events.push(
             What::Closed,
             connection.clone(),
@@ -496,6 +497,7 @@ fn unused_connection(facts: Arc<Facts>, is_established: bool) -> Connection {
         last_activity_ns: facts.start_ns,
         pending_bytes: 0,
         recv_queue_bytes: None,
+        rtt_us: None,
         tcp: None,
         rates: None,
         end: None,
@@ -509,17 +511,19 @@ pub(super) fn ended_connection(
     hot: &HotEntry,
     cold: &ColdEntry,
     moment: &Moment,
+    has_field: impl Fn(&str) -> bool,
 ) -> Connection {
     Connection {
         last_activity_ns: last_message(hot, &facts, cold.closed_ns, moment),
         facts,
         state: TcpState::Close,
         counters: facts::counters(hot),
-        pending_bytes: cold.closed_pending_bytes,
+        pending_bytes: cold.closed_pending_bytes.into(),
         recv_queue_bytes: Some(0),
+        rtt_us: None,
         tcp: None,
         rates: None,
-        end: Some(facts::end(cold, moment)),
+        end: Some(facts::end(hot, cold, moment, has_field)),
     }
 }
 

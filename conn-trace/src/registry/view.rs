@@ -6,7 +6,7 @@ use conn_trace_common::table::{ColdEntry, HotEntry};
 use jiff::Timestamp;
 
 use super::{
-    connection::{Connection, Counters, Facts, TcpState, Transport},
+    connection::{Connection, Counters, Facts, TcpInfo, TcpState, Transport},
     facts,
     live::{Key, Live},
     snapshot::Status,
@@ -129,7 +129,7 @@ pub(super) fn open_connection(
     read: Read,
     sample: Option<&Sample>,
     moment: &Moment,
-    has_field: impl Fn(&str) -> bool,
+    tcp_info: impl FnOnce(&Sample) -> Option<Box<TcpInfo>>,
 ) -> Connection {
     let Read { hot, mut facts, .. } = read;
     let counters = current(&hot, sample);
@@ -147,8 +147,9 @@ pub(super) fn open_connection(
         last_activity_ns: last_activity(&hot, counters, &facts, tcp, moment),
         pending_bytes: sample.map_or(0, |sample| u64::from(sample.pending_bytes)),
         recv_queue_bytes: (facts.transport != Transport::Mptcp)
-            .then(|| tcp.map_or(0, |sample| sample.recv_queue_bytes.into())),
-        tcp: tcp.map(|sample| facts::tcp_info(sample, moment, has_field)),
+            .then(|| tcp.map_or(0, |sample| sample.recv_queue_bytes)),
+        rtt_us: tcp.and_then(|sample| (sample.srtt_us != 0).then_some(sample.srtt_us >> 3)),
+        tcp: tcp.and_then(tcp_info),
         rates: None,
         end: None,
         facts,

@@ -5,8 +5,9 @@ use std::collections::{HashMap, HashSet};
 
 use super::{
     connection::{Facts, Owner, TcpState},
+    facts::tcp_info,
     live::{Key, Live},
-    snapshot::{Scope, Taken, Visitor},
+    snapshot::{BATCH, Scope, Taken, Visitor},
     state::{State, ended_connection},
     view::{Read, open_connection},
 };
@@ -15,9 +16,6 @@ use crate::kernel::{
     clock::Moment,
     sampler::{Request, Sample},
 };
-
-/// Sockets that are read at once: few enough to stay in the CPU's cache until they are shown.
-const BATCH: usize = 256;
 
 impl State {
     /// Shows all connections of the scope, at this moment.
@@ -134,16 +132,17 @@ impl State {
             .iter()
             .filter(|row| only.is_none_or(|cid| cid == row.facts.cid) && visitor.wants(&row.facts))
             .filter(|row| !shown.contains(&row.facts.cid))
-            .cloned()
             .collect();
         shown.extend(closed.iter().map(|connection| connection.facts.cid));
-        closed.extend(
-            held.into_iter()
-                .filter(|read| !shown.contains(&read.facts.cid))
-                .map(|read| ended_connection(read.facts, &read.hot, &read.cold, moment)),
-        );
+        let has_field = |global: &str| self.tracer.has_field(global);
+        let held: Vec<_> = held
+            .into_iter()
+            .filter(|read| !shown.contains(&read.facts.cid))
+            .map(|read| ended_connection(read.facts, &read.hot, &read.cold, moment, has_field))
+            .collect();
+        closed.extend(&held);
         closed.sort_by_key(|connection| connection.end.as_ref().map(|end| end.stop_ns));
-        for connection in &closed {
+        for connection in closed {
             visitor.visit(connection);
         }
         Ok(())
@@ -195,13 +194,16 @@ impl<V: Visitor> Open<'_, V> {
         let samples = &mut self.samples;
         self.tracer
             .sample(&requests, |_, sample| samples.push(sample))?;
+        let wants_tcp = self.visitor.wants_tcp();
         let has_field = |global: &str| self.tracer.has_field(global);
+        let tcp =
+            |sample: &Sample| wants_tcp.then(|| Box::new(tcp_info(sample, self.moment, has_field)));
         for (read, sample) in self.waiting.drain(..).zip(self.samples.drain(..)) {
             let inode = sample.as_ref().map_or(0, |sample| sample.inode);
             if inode != 0 && read.facts.owner == Owner::Unknown {
                 self.ownerless.insert(inode, read.key);
             }
-            let connection = open_connection(read, sample.as_ref(), self.moment, has_field);
+            let connection = open_connection(read, sample.as_ref(), self.moment, tcp);
             self.visitor.visit(&connection);
         }
         Ok(())

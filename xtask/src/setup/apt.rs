@@ -32,7 +32,7 @@ const INSTALL: [&str; 4] = ["install", "-y", "--no-install-recommends", "--no-re
 /// `linker_by_hand` is for people without apt: we cannot see which libraries they have.
 pub(super) fn ensure(need: Need, has_linker: bool, linker_by_hand: &str) -> Result<()> {
     let wanted = packages::wanted(need, has_linker, python::has_venv());
-    let missing = missing(&wanted)?;
+    let mut missing = missing(&wanted)?;
     for package in &wanted {
         if !missing.iter().any(|other| other.name == package.name) {
             process::note(&format!("found {}", package.name));
@@ -41,8 +41,12 @@ pub(super) fn ensure(need: Need, has_linker: bool, linker_by_hand: &str) -> Resu
     if missing.is_empty() {
         return Ok(());
     }
-    let names: Vec<_> = missing.iter().map(|package| package.name).collect();
     if process::find_program("apt-get").is_none() {
+        missing.retain(|package| !can_be_left_out(package));
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<_> = missing.iter().map(|package| package.name).collect();
         let linker = if has_linker {
             String::new()
         } else {
@@ -54,18 +58,28 @@ pub(super) fn ensure(need: Need, has_linker: bool, linker_by_hand: &str) -> Resu
         );
     }
     if !process::is_root()? {
+        leave_out(&mut missing)?;
+        if missing.is_empty() {
+            return Ok(());
+        }
         check_candidates(&missing)?;
         bail!(
             "root is needed once; run\n  {}\nand try again",
             sudo_command(&missing)
         );
     }
-    process::step(&format!("installing {}", names.join(", ")));
+    process::step("asking which packages there are");
     // One broken third-party source doesn't have to matter: if it does, the next step says so.
     if let Err(error) = process::run(apt_get().args(["update", "-q"])) {
         process::warn(&format!("{error:#}"));
     }
+    leave_out(&mut missing)?;
+    if missing.is_empty() {
+        return Ok(());
+    }
     check_candidates(&missing)?;
+    let names: Vec<_> = missing.iter().map(|package| package.name).collect();
+    process::step(&format!("installing {}", names.join(", ")));
     process::run(apt_get().args(INSTALL).args(names))?;
     keep_services_off(&missing)
 }
@@ -107,18 +121,46 @@ fn is_installed(answer: &str, package: &str) -> bool {
     })
 }
 
+/// Whether a package is for one test alone, which is said then.
+fn can_be_left_out(package: &Package) -> bool {
+    let Some(test) = package.skipped else {
+        return false;
+    };
+    process::warn(&format!(
+        "no {}: the test `{test}` is skipped",
+        package.name
+    ));
+    true
+}
+
+/// Forgets the packages for one test that the archive does not have.
+fn leave_out(missing: &mut Vec<&Package>) -> Result<()> {
+    let mut left = Vec::new();
+    for &package in &*missing {
+        if package.skipped.is_none() || is_in_archive(package)? || !can_be_left_out(package) {
+            left.push(package);
+        }
+    }
+    *missing = left;
+    Ok(())
+}
+
+fn is_in_archive(package: &Package) -> Result<bool> {
+    let policy = process::stdout_of(
+        Command::new("apt-cache")
+            .args(["policy", package.name])
+            .env("LC_ALL", "C"),
+    )?;
+    Ok(has_candidate(&policy))
+}
+
 /// Says in one line what apt would say in many.
 fn check_candidates(missing: &[&Package]) -> Result<()> {
     for package in missing
         .iter()
         .filter(|package| package.name == packages::LLVM)
     {
-        let policy = process::stdout_of(
-            Command::new("apt-cache")
-                .args(["policy", package.name])
-                .env("LC_ALL", "C"),
-        )?;
-        if !has_candidate(&policy) {
+        if !is_in_archive(package)? {
             bail!(
                 "this distribution's archive has no {} as of the last `apt-get update`; \
                  https://apt.llvm.org provides it",

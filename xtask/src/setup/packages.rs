@@ -15,9 +15,11 @@ pub(super) struct Package {
     pub(super) program: Option<&'static str>,
     /// The service that installing it would set up.
     pub(super) service: Option<&'static str>,
+    /// The test that is skipped without it: where it cannot be had, all else goes on.
+    pub(super) skipped: Option<&'static str>,
 }
 
-const PACKAGES: [Package; 20] = [
+const PACKAGES: [Package; 21] = [
     Package::library(LLVM, Need::Build),
     Package::library("libzstd-dev", Need::Build),
     Package::library("zlib1g-dev", Need::Build),
@@ -29,6 +31,7 @@ const PACKAGES: [Package; 20] = [
     Package::program("iperf3", "iperf3", Need::Test),
     Package::program("iproute2", "ss", Need::Test),
     Package::program("jq", "jq", Need::Test),
+    Package::library("libquickfix-dev", Need::Test).for_one("fix"),
     Package::server("nats-server", "nats-server", Need::Test),
     Package::server("nginx-light", "nginx", Need::Test),
     Package::server("prometheus", "prometheus", Need::Test),
@@ -48,6 +51,15 @@ impl Package {
             need,
             program: None,
             service: None,
+            skipped: None,
+        }
+    }
+
+    /// Only for this test.
+    pub(super) const fn for_one(self, test: &'static str) -> Self {
+        Self {
+            skipped: Some(test),
+            ..self
         }
     }
 

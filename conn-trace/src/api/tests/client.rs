@@ -122,10 +122,12 @@ pub(super) async fn read_to_end(stream: &mut TcpStream) -> Vec<u8> {
 pub(super) async fn read_until(stream: &mut TcpStream, text: &str) -> String {
     // What was written at once is not read in parts.
     let mut read = Vec::with_capacity(1 << 16);
-    while !read
+    let mut looked = 0_usize;
+    while !read[looked.saturating_sub(text.len())..]
         .windows(text.len())
         .any(|window| window == text.as_bytes())
     {
+        looked = read.len();
         let more = timeout(PATIENCE, stream.read_buf(&mut read)).await;
         let more = more.unwrap_or_else(|_| panic!("no {text:?} in {read:?}"));
         assert_ne!(more.unwrap(), 0, "closed");

@@ -181,9 +181,9 @@ impl Truth {
 fn complete(fake: Fake) -> Fake {
     let (mut all, mut little) = (fixture::connection(9_000, [1; 24]), fixture::plain(9_001));
     little.recv_queue_bytes = None;
-    little.tcp = Some(TcpInfo::default());
-    all.tcp = Some(TcpInfo {
-        rtt_us: Some(1),
+    little.tcp = Some(Box::default());
+    all.rtt_us = Some(1);
+    all.tcp = Some(Box::new(TcpInfo {
         rttvar_us: Some(u32::MAX),
         min_rtt_us: Some(1),
         retrans: Some(0),
@@ -200,7 +200,7 @@ fn complete(fake: Fake) -> Fake {
         bytes_received: 0,
         bytes_retrans: 0,
         congestion: Some("cubic".to_owned()),
-    });
+    }));
     fake.open(vec![all, little])
 }
 

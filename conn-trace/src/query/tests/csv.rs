@@ -10,7 +10,7 @@ use crate::{
         Row,
         csv::{self, Columns},
     },
-    registry::{connection::Connection, rates::Rates},
+    registry::connection::Connection,
 };
 
 /// Of every kind, open and closed, with all there can be.
@@ -18,7 +18,7 @@ fn connections() -> Vec<Connection> {
     let mut all = fixture::snapshot(&fixture::seeds(100));
     for open in &mut all.open {
         open.tcp = Some(fixture::fullest_tcp());
-        open.rates = Some(Rates::default());
+        open.rates = Some(Box::default());
     }
     all.open.into_iter().chain(all.closed).collect()
 }

@@ -36,12 +36,12 @@ pub(crate) fn snapshots(most: usize) -> impl Strategy<Value = Snapshot> {
                 in_msgs,
                 out_msgs,
             } = connection.counters;
-            connection.rates = Some(Rates {
+            connection.rates = Some(Box::new(Rates {
                 in_bytes: PerSecond::of(out_bytes, SECOND),
                 out_bytes: PerSecond::of(in_bytes, SECOND),
                 in_msgs: PerSecond::of(out_msgs, SECOND),
                 out_msgs: PerSecond::of(in_msgs, SECOND),
-            });
+            }));
         }
         snapshot
     })
@@ -115,6 +115,7 @@ pub(crate) fn connection(cid: u64, seed: Seed) -> Connection {
         stop: NOW - ago(user),
         stop_ns: NOW_NS - u64::from(user) * SECOND,
         cause: CAUSES[usize::from(state) % CAUSES.len()],
+        retrans: (tcp > 0).then_some(retrans.into()),
     });
     let facts = Facts {
         cid,
@@ -155,13 +156,15 @@ pub(crate) fn connection(cid: u64, seed: Seed) -> Connection {
         last_activity_ns,
         pending_bytes: pending.into(),
         recv_queue_bytes: Some(pending.into()),
-        tcp: (!closed && tcp > 0).then(|| TcpInfo {
-            rtt_us: (rtt > 0).then(|| u32::from(rtt) * 500),
-            retrans: Some(retrans.into()),
-            segs_in: Some(tcp.into()),
-            segs_out: Some((tcp ^ 3).into()),
-            congestion: Some("cubic".to_owned()),
-            ..TcpInfo::default()
+        rtt_us: (!closed && tcp > 0 && rtt > 0).then(|| u32::from(rtt) * 500),
+        tcp: (!closed && tcp > 0).then(|| {
+            Box::new(TcpInfo {
+                retrans: Some(retrans.into()),
+                segs_in: Some(tcp.into()),
+                segs_out: Some((tcp ^ 3).into()),
+                congestion: Some("cubic".to_owned()),
+                ..TcpInfo::default()
+            })
         }),
         rates: None,
         end,
@@ -169,9 +172,8 @@ pub(crate) fn connection(cid: u64, seed: Seed) -> Connection {
 }
 
 /// Every figure of TCP, no two alike.
-pub(crate) fn fullest_tcp() -> TcpInfo {
-    TcpInfo {
-        rtt_us: Some(1_039),
+pub(crate) fn fullest_tcp() -> Box<TcpInfo> {
+    Box::new(TcpInfo {
         rttvar_us: Some(7),
         min_rtt_us: Some(900),
         retrans: Some(1),
@@ -188,7 +190,7 @@ pub(crate) fn fullest_tcp() -> TcpInfo {
         bytes_received: 11,
         bytes_retrans: 12,
         congestion: Some("bbr".to_owned()),
-    }
+    })
 }
 
 const CAUSES: [CloseCause; 6] = [

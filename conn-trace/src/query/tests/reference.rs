@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     query::{Cut, Dialect, Query, QueryError},
-    registry::snapshot::{Snapshot, Visitor as _},
+    registry::{
+        connection::Facts,
+        snapshot::{BATCH, Snapshot, Visitor as _},
+    },
 };
 
 /// More than a page in the making holds before it drops those that it does not show.
@@ -47,6 +50,7 @@ proptest! {
         (state, is_in_state) in prop::sample::select(&STATES[..]),
         (condition, is_shown) in prop::sample::select(&CONDITIONS[..]),
         with_self: bool,
+        every in prop::option::of(1_u64..9),
         offset in numbers(),
         limit in numbers(),
     ) {
@@ -84,15 +88,25 @@ proptest! {
             .take(usize::try_from(limit).unwrap())
             .collect();
 
-        // Of what it does not want it need not be shown anything.
+        // Of what it does not want it need not be shown anything; what cannot be skipped is shown
+        // some time after what could be.
         let mut cut = Cut::new(query.clone(), snapshot.taken());
-        for row in snapshot.open.iter().chain(&snapshot.closed) {
-            let is_only = cut.only().is_none_or(|cid| cid == row.facts.cid);
-            let is_wanted = is_only && cut.wants(&row.facts);
-            if is_wanted && !(row.end.is_none() && cut.skip(&row.facts)) {
-                cut.visit(row);
+        let is_wanted = |cut: &Cut, facts: &Facts| {
+            cut.only().is_none_or(|cid| cid == facts.cid) && cut.wants(facts)
+        };
+        let mut waiting = Vec::new();
+        for row in &snapshot.open {
+            let can_be_skipped = every.is_none_or(|every| row.facts.cid % every != 0);
+            if is_wanted(&cut, &row.facts) && !(can_be_skipped && cut.skip(&row.facts)) {
+                waiting.push(row);
+            }
+            if waiting.len() == BATCH {
+                waiting.drain(..).for_each(|row| cut.visit(row));
             }
         }
+        let closed = snapshot.closed.iter();
+        waiting.extend(closed.filter(|row| is_wanted(&cut, &row.facts)));
+        waiting.into_iter().for_each(|row| cut.visit(row));
         for page in [query.page(&snapshot), cut.page()] {
             let cids: Vec<u64> = page.rows.iter().map(|row| row.facts.cid).collect();
             prop_assert_eq!(&cids, &expected, "{}", &text);

@@ -1,14 +1,15 @@
 //! Rows as JSON, against the contract.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::fixture::{NOW, NOW_NS, SECOND, fullest_tcp, plain};
 use crate::{
-    query::{Row, reason},
+    query::{Address, Row, reason},
     registry::connection::{
-        CloseCause, Connection, Direction, End, Facts, Origin, Owner, Process, TcpInfo, TcpState,
+        CloseCause, Connection, Direction, End, Endpoint, Facts, Origin, Owner, Process, TcpState,
     },
 };
 
@@ -60,6 +61,7 @@ fn a_row_of_which_all_is_known() {
         facts.peer.scope = 3;
     });
     let connection = Connection {
+        rtt_us: Some(1_039),
         tcp: Some(fullest_tcp()),
         ..connection
     };
@@ -106,7 +108,7 @@ fn late_rows_are_estimated_and_not_preexisting() {
 #[test]
 fn figures_without_a_sample_or_a_field_are_left_out() {
     let connection = Connection {
-        tcp: Some(TcpInfo::default()),
+        tcp: Some(Box::default()),
         ..plain(1)
     };
     let row = json(&connection, true);
@@ -122,6 +124,7 @@ fn closed_rows_are_measured_at_their_end() {
         stop: "2026-11-20T11:59:56Z".parse().unwrap(),
         stop_ns: NOW_NS - 4 * SECOND,
         cause: CloseCause::PeerReset,
+        retrans: Some(1),
     };
     let connection = Connection {
         state: TcpState::Close,
@@ -208,5 +211,23 @@ fn reasons_by_side() {
         (CloseCause::Error(5), In, "Socket Error"),
     ] {
         assert_eq!(reason(cause, direction), text, "{cause:?} {direction:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn addresses_are_as_the_standard_library_has_them(ip: IpAddr, scope in 0_u32..3) {
+        let written = |ip, scope| {
+            let endpoint = Endpoint { ip, scope, port: 1 };
+            let address = Address(&endpoint);
+            (address.to_string(), serde_json::to_value(address).unwrap())
+        };
+        let text = match scope {
+            1.. if ip.is_ipv6() => format!("{ip}%{scope}"),
+            _ => ip.to_string(),
+        };
+        prop_assert_eq!(written(ip, scope), (text.clone(), json!(text)));
+        let longest = IpAddr::from([0xffff_u16; 8]);
+        prop_assert_eq!(written(longest, u32::MAX).0, format!("{longest}%{}", u32::MAX));
     }
 }

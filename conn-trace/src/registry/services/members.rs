@@ -193,10 +193,9 @@ impl Members {
         if matches!(membership.place, Place::Own) {
             return;
         }
-        let retransmitted = |sampled: Option<Sampled>| {
-            sampled.map_or(0, |sampled| u64::from(sampled.retransmitted))
-        };
-        self.host.retransmitted += retransmitted(membership.sampled);
+        let at_end = connection.end.as_ref().and_then(|end| end.retrans);
+        let retransmitted = membership.retransmitted(at_end);
+        self.host.retransmitted += u64::from(retransmitted);
         self.sampled.forget(membership.sampled);
         match membership.stage {
             Stage::Connecting => self.host.fail(connection),
@@ -205,7 +204,8 @@ impl Members {
         if let Place::Service(at, keys) = &membership.place {
             let watched = &mut self.services[*at];
             let sampled = membership.sampled_here();
-            watched.tally.retransmitted += retransmitted(sampled);
+            let here = retransmitted.saturating_sub(membership.retransmitted_before);
+            watched.tally.retransmitted += u64::from(here);
             watched.sampled.forget(sampled);
             let moved = connection.counters.since(membership.base);
             match keys {

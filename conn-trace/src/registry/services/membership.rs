@@ -53,6 +53,12 @@ impl Membership {
         })
     }
 
+    /// Segments that it sent again in its life: as its end says, but no fewer than were told of.
+    pub(super) fn retransmitted(&self, at_end: Option<u32>) -> u32 {
+        let told = self.sampled.map_or(0, |sampled| sampled.retransmitted);
+        at_end.unwrap_or(0).max(told)
+    }
+
     /// Whether more facts may decide where it belongs.
     pub(in crate::registry) fn is_undecided(&self) -> bool {
         matches!(self.place, Place::Undecided)
