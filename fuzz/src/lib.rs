@@ -12,7 +12,7 @@ pub mod kernel {
     pub mod degradation;
     /// Only a name here: the registry's figures of itself have the type.
     pub mod hooks {
-        #[derive(Clone, Copy, Debug)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Variant {}
     }
     pub mod offsets;

@@ -169,7 +169,7 @@ mod tests {
     use crate::vm::tree;
 
     /// A compiler: what it is asked for is the same on every kernel.
-    const ON_THE_HOST_ONLY: [&str; 3] = ["go", "prometheus", "promtool"];
+    const ON_THE_HOST_ONLY: [&str; 4] = ["c++", "go", "prometheus", "promtool"];
 
     /// The programs in `installed(test, ["a", "b"])`.
     fn asked_for(source: &str) -> Vec<String> {
