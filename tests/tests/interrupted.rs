@@ -53,16 +53,19 @@ fn changes_of_state_that_interrupt_each_other_are_all_seen() {
     let server = two.server.counted();
     assert_eq!(client.out_bytes, u64::from(count) * FORTH as u64);
 
+    // Other programs of the host have ports of the same number.
+    let here = format!("netns={}", namespace.inode());
     for end in ["port", "local_port"] {
         eventually_equal("rows that are left", &Vec::<String>::new(), || {
-            let left = agent.connz(&format!("{end}={port}&limit=5")).connections;
+            let query = format!("{here}&{end}={port}&limit=5");
+            let left = agent.connz(&query).connections;
             left.iter().map(|row| format!("{row:?}")).collect()
         });
     }
     let losses = agent.varz().conn_trace.losses;
     assert_eq!(losses.missed_runs, 0, "{losses:?}");
     for (end, counted) in [("port", client), ("local_port", server)] {
-        let rows = agent.rows(&format!("state=closed&{end}={port}"));
+        let rows = agent.rows(&format!("state=closed&{here}&{end}={port}"));
         assert_eq!(rows.len(), count as usize, "{end}");
         let sum = rows.iter().map(Row::counts).reduce(Counts::plus);
         assert_eq!(sum, Some(counted), "{end}");

@@ -46,6 +46,8 @@ impl State {
             return Ok(());
         }
         self.audit.last = Instant::now();
+        // What has ended by now and was seen is no row any more.
+        self.catch_up()?;
         let wanted: Vec<_> = self
             .live
             .iter()
@@ -74,7 +76,10 @@ impl State {
     ) -> Result<(), LoadError> {
         let moment = self.tracer.now()?;
         let Some(mut entry) = self.tracer.table().end(slot, key.0, key.1) else {
-            // Its record is in the ring.
+            // Its end was reported. `finish_index` puts the record into the ring and then frees the
+            // slot; a look at the whole table between the two took it up again.
+            self.live.remove(key);
+            self.messages.end(key);
             return Ok(());
         };
         let counters = current(&entry.hot, sample);
