@@ -13,7 +13,7 @@ use std::{
 
 use conn_trace_common::table::{CAUSE_UNKNOWN, FLAG_MPTCP};
 
-use super::{connection::TcpState, live::Key, state::State, view::current};
+use super::{connection::TcpState, live::Key, services, state::State, view::current};
 use crate::kernel::{LoadError, sampler::Sample};
 
 /// Between two looks. One look costs 0.4 µs for each connection.
@@ -78,7 +78,10 @@ impl State {
         let Some(mut entry) = self.tracer.table().end(slot, key.0, key.1) else {
             // Its end was reported. `finish_index` puts the record into the ring and then frees the
             // slot; a look at the whole table between the two took it up again.
-            self.live.remove(key);
+            if let Some((_, mut live)) = self.live.remove(key) {
+                self.members
+                    .disown(key, &mut live.membership, services::now());
+            }
             self.messages.end(key);
             return Ok(());
         };

@@ -155,9 +155,9 @@ impl Members {
         membership.place = Place::Service(at, keys);
     }
 
-    /// A connection has turned out to be the agent's own: it was never to be counted. What has been
-    /// told of it stays.
-    fn disown(&mut self, key: Key, membership: &mut Membership, now: At) {
+    /// A connection was not to be counted: it is the agent's own, or has been counted before. What has
+    /// been told of it stays.
+    pub(in crate::registry) fn disown(&mut self, key: Key, membership: &mut Membership, now: At) {
         self.undecided.remove(&key);
         let told = membership.reported;
         match membership.stage {
