@@ -57,6 +57,7 @@ impl State {
         let before = mem::take(&mut self.audit.gone);
         for ((key, slot), (_, sample)) in wanted.into_iter().zip(samples) {
             if !is_gone(sample.as_ref()) {
+                self.take_sample(key, sample.as_ref());
                 continue;
             }
             if before.contains(&key) {
