@@ -18,7 +18,7 @@ pub const RING_LOST_OPENED: u32 = 6;
 pub const RING_LOST_ESTABLISHED: u32 = 7;
 /// Closed records that found no room in the ring.
 pub const RING_LOST_CLOSED: u32 = 8;
-/// Runs of a hook's first program that the kernel skipped and a later one made up for.
+/// Runs of a hook's first program that the kernel skipped and its second program did.
 pub const NESTED_RUNS: u32 = 9;
 /// Messages on connections that had ended before they could be entered.
 pub const MESSAGES_AFTER_END: u32 = 10;
@@ -26,8 +26,6 @@ pub const MESSAGES_AFTER_END: u32 = 10;
 pub const RING_LOST_MESSAGES: u32 = 11;
 /// No counter: written by the agent. Not 0 while new connections are traced from the beginning.
 pub const TRACE_NEW: u32 = 12;
-/// Runs that were to go on as the acting program of their hook and could not.
-pub const LOST_TURNS: u32 = 13;
 
 /// Number of counters.
 pub const COUNT: u32 = 16;

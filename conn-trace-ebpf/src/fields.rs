@@ -31,9 +31,7 @@ globals! {
     TCP_CHRONO_TYPE_OFFSET = MISSING;
     TCP_CHRONO_TYPE_SHIFT = 0;
     TCP_CHRONO_TYPE_BITS = 0;
-    /// Always 0, which the compiler does not know.
-    LEAVES = 0;
-    /// 1 if the returns of functions have programs for preempted tasks.
+    /// 1 if the message hooks have programs for preempted tasks.
     MARKS_MESSAGES = 0;
     /// log2 of the number of slots in the table.
     TABLE_BITS = 1;

@@ -8,8 +8,7 @@
 //!   of `tcp_sendpage` (net/ipv4/tcp.c).
 //!
 //! Each has several programs where the kernel may take the CPU from a task inside of one: then
-//! another task finds that one busy, and the next acts in its place (`turns.rs`). Elsewhere it has
-//! one, on a tracepoint one that knows nothing of turns.
+//! another task finds that one busy, and the next acts in its place (`turns.rs`).
 //!
 //! A call that only peeked or read the error queue moved nothing.
 
@@ -18,7 +17,7 @@ use core::ptr::{read_volatile, write_volatile};
 use aya_ebpf::{
     EbpfContext,
     helpers::generated::bpf_jiffies64,
-    macros::{btf_tracepoint, fexit, map},
+    macros::{btf_tracepoint, fexit},
     programs::{BtfTracePointContext, FExitContext},
 };
 use conn_trace_common::{
@@ -34,192 +33,154 @@ use crate::{
     state::{CLOSE, ESTABLISHED, LISTEN, SYN_RECV, SYN_SENT, end_of_handshake, syn_of},
     table::{Claim, Slot, count, find},
     trace,
-    turns::{Acting, Kind, Order, is_message_due},
+    turns::{Kind, Order, is_message_due},
 };
 
 const MSG_PEEK: u32 = 0x2;
 const MSG_ERRQUEUE: u32 = 0x2000;
 
-#[map]
-static MESSAGE_SENT: Acting = Acting::new();
-#[map]
-static MESSAGE_RECEIVED: Acting = Acting::new();
-
-#[btf_tracepoint(function = "sock_send_length")]
-fn message_sent(ctx: BtfTracePointContext) -> i32 {
-    on_sent(&ctx, ctx.arg(0), ctx.arg(1))
-}
-
-#[btf_tracepoint(function = "sock_recv_length")]
-fn message_received(ctx: BtfTracePointContext) -> i32 {
-    on_received(&ctx, ctx.arg(0), ctx.arg(1), ctx.arg(2))
-}
-
-#[btf_tracepoint(function = "sock_send_length")]
-fn message_sent_in_turn(ctx: BtfTracePointContext) -> i32 {
-    MESSAGE_SENT.keep_stack_of_task(&ctx);
-    on_sent(&ctx, ctx.arg(0), ctx.arg(1))
-}
-
-#[btf_tracepoint(function = "sock_recv_length")]
-fn message_received_in_turn(ctx: BtfTracePointContext) -> i32 {
-    MESSAGE_RECEIVED.keep_stack_of_task(&ctx);
-    on_received(&ctx, ctx.arg(0), ctx.arg(1), ctx.arg(2))
-}
-
-macro_rules! turns {
-    ($function:literal, $acting:ident, $kind:ident: $($name:ident, $order:ident;)*) => {
+macro_rules! sock_send_length {
+    ($($name:ident, $order:ident;)*) => {
         $(
-            #[btf_tracepoint(function = $function)]
+            #[btf_tracepoint(function = "sock_send_length")]
             fn $name(ctx: BtfTracePointContext) -> i32 {
-                $acting.for_message(&ctx, Kind::$kind, Order::$order)
+                on_sent(&ctx, Order::$order, ctx.arg(0), ctx.arg(1))
             }
         )*
     };
 }
 
-turns! { "sock_send_length", MESSAGE_SENT, Send:
-    message_sent_first, First;
+sock_send_length! {
+    message_sent, First;
     message_sent_second, Second;
     message_sent_third, Third;
     message_sent_fourth, Fourth;
     message_sent_fifth, Fifth;
-    message_sent_last, Last;
+    message_sent_nested, Last;
 }
 
-turns! { "sock_recv_length", MESSAGE_RECEIVED, Receive:
-    message_received_first, First;
+macro_rules! sock_recv_length {
+    ($($name:ident, $order:ident;)*) => {
+        $(
+            #[btf_tracepoint(function = "sock_recv_length")]
+            fn $name(ctx: BtfTracePointContext) -> i32 {
+                on_received(&ctx, Order::$order, ctx.arg(0), ctx.arg(1), ctx.arg(2))
+            }
+        )*
+    };
+}
+
+sock_recv_length! {
+    message_received, First;
     message_received_second, Second;
     message_received_third, Third;
     message_received_fourth, Fourth;
     message_received_fifth, Fifth;
-    message_received_last, Last;
+    message_received_nested, Last;
 }
 
 /// `int tcp_sendmsg(sk, msg, size)`
 #[fexit(function = "tcp_sendmsg")]
 fn sendmsg_returned(ctx: FExitContext) -> i32 {
-    sent_by_call(&ctx, Order::First, ctx.arg(0), ctx.arg(3))
+    on_sent(&ctx, Order::First, ctx.arg(0), ctx.arg(3))
 }
 
 #[fexit(function = "tcp_sendmsg")]
 fn sendmsg_returned_nested(ctx: FExitContext) -> i32 {
-    sent_by_call(&ctx, Order::Last, ctx.arg(0), ctx.arg(3))
+    on_sent(&ctx, Order::Last, ctx.arg(0), ctx.arg(3))
 }
 
 /// `int tcp_sendpage(sk, page, offset, size, flags)`: one page or less of `sendfile` or `splice`.
 #[fexit(function = "tcp_sendpage")]
 fn sendpage_returned(ctx: FExitContext) -> i32 {
-    sent_by_call(&ctx, Order::First, ctx.arg(0), ctx.arg(5))
+    on_sent(&ctx, Order::First, ctx.arg(0), ctx.arg(5))
 }
 
 #[fexit(function = "tcp_sendpage")]
 fn sendpage_returned_nested(ctx: FExitContext) -> i32 {
-    sent_by_call(&ctx, Order::Last, ctx.arg(0), ctx.arg(5))
+    on_sent(&ctx, Order::Last, ctx.arg(0), ctx.arg(5))
 }
 
 /// `int mptcp_sendmsg(sk, msg, len)`
 #[fexit(function = "mptcp_sendmsg")]
 fn mptcp_sendmsg_returned(ctx: FExitContext) -> i32 {
-    sent_by_call(&ctx, Order::First, ctx.arg(0), ctx.arg(3))
+    on_sent(&ctx, Order::First, ctx.arg(0), ctx.arg(3))
 }
 
 #[fexit(function = "mptcp_sendmsg")]
 fn mptcp_sendmsg_returned_nested(ctx: FExitContext) -> i32 {
-    sent_by_call(&ctx, Order::Last, ctx.arg(0), ctx.arg(3))
+    on_sent(&ctx, Order::Last, ctx.arg(0), ctx.arg(3))
 }
 
 /// `int tcp_recvmsg(sk, msg, len, nonblock, flags, addr_len)`, up to 5.18.
 #[fexit(function = "tcp_recvmsg")]
 fn recvmsg_of_6_returned(ctx: FExitContext) -> i32 {
-    received_by_call(&ctx, Order::First, ctx.arg(0), ctx.arg(6), ctx.arg(4))
+    on_received(&ctx, Order::First, ctx.arg(0), ctx.arg(6), ctx.arg(4))
 }
 
 #[fexit(function = "tcp_recvmsg")]
 fn recvmsg_of_6_returned_nested(ctx: FExitContext) -> i32 {
-    received_by_call(&ctx, Order::Last, ctx.arg(0), ctx.arg(6), ctx.arg(4))
+    on_received(&ctx, Order::Last, ctx.arg(0), ctx.arg(6), ctx.arg(4))
 }
 
 /// The same of MPTCP.
 #[fexit(function = "mptcp_recvmsg")]
 fn mptcp_recvmsg_of_6_returned(ctx: FExitContext) -> i32 {
-    received_by_call(&ctx, Order::First, ctx.arg(0), ctx.arg(6), ctx.arg(4))
+    on_received(&ctx, Order::First, ctx.arg(0), ctx.arg(6), ctx.arg(4))
 }
 
 #[fexit(function = "mptcp_recvmsg")]
 fn mptcp_recvmsg_of_6_returned_nested(ctx: FExitContext) -> i32 {
-    received_by_call(&ctx, Order::Last, ctx.arg(0), ctx.arg(6), ctx.arg(4))
+    on_received(&ctx, Order::Last, ctx.arg(0), ctx.arg(6), ctx.arg(4))
 }
 
 /// `int tcp_recvmsg(sk, msg, len, flags, addr_len)`, since 5.19.
 #[fexit(function = "tcp_recvmsg")]
 fn recvmsg_of_5_returned(ctx: FExitContext) -> i32 {
-    received_by_call(&ctx, Order::First, ctx.arg(0), ctx.arg(5), ctx.arg(3))
+    on_received(&ctx, Order::First, ctx.arg(0), ctx.arg(5), ctx.arg(3))
 }
 
 #[fexit(function = "tcp_recvmsg")]
 fn recvmsg_of_5_returned_nested(ctx: FExitContext) -> i32 {
-    received_by_call(&ctx, Order::Last, ctx.arg(0), ctx.arg(5), ctx.arg(3))
+    on_received(&ctx, Order::Last, ctx.arg(0), ctx.arg(5), ctx.arg(3))
 }
 
 /// The same of MPTCP.
 #[fexit(function = "mptcp_recvmsg")]
 fn mptcp_recvmsg_of_5_returned(ctx: FExitContext) -> i32 {
-    received_by_call(&ctx, Order::First, ctx.arg(0), ctx.arg(5), ctx.arg(3))
+    on_received(&ctx, Order::First, ctx.arg(0), ctx.arg(5), ctx.arg(3))
 }
 
 #[fexit(function = "mptcp_recvmsg")]
 fn mptcp_recvmsg_of_5_returned_nested(ctx: FExitContext) -> i32 {
-    received_by_call(&ctx, Order::Last, ctx.arg(0), ctx.arg(5), ctx.arg(3))
+    on_received(&ctx, Order::Last, ctx.arg(0), ctx.arg(5), ctx.arg(3))
 }
 
 /// `int tcp_recvmsg(sk, msg, len, flags)`, seen in 6.18.
 #[fexit(function = "tcp_recvmsg")]
 fn recvmsg_of_4_returned(ctx: FExitContext) -> i32 {
-    received_by_call(&ctx, Order::First, ctx.arg(0), ctx.arg(4), ctx.arg(3))
+    on_received(&ctx, Order::First, ctx.arg(0), ctx.arg(4), ctx.arg(3))
 }
 
 #[fexit(function = "tcp_recvmsg")]
 fn recvmsg_of_4_returned_nested(ctx: FExitContext) -> i32 {
-    received_by_call(&ctx, Order::Last, ctx.arg(0), ctx.arg(4), ctx.arg(3))
+    on_received(&ctx, Order::Last, ctx.arg(0), ctx.arg(4), ctx.arg(3))
 }
 
 /// The same of MPTCP.
 #[fexit(function = "mptcp_recvmsg")]
 fn mptcp_recvmsg_of_4_returned(ctx: FExitContext) -> i32 {
-    received_by_call(&ctx, Order::First, ctx.arg(0), ctx.arg(4), ctx.arg(3))
+    on_received(&ctx, Order::First, ctx.arg(0), ctx.arg(4), ctx.arg(3))
 }
 
 #[fexit(function = "mptcp_recvmsg")]
 fn mptcp_recvmsg_of_4_returned_nested(ctx: FExitContext) -> i32 {
-    received_by_call(&ctx, Order::Last, ctx.arg(0), ctx.arg(4), ctx.arg(3))
+    on_received(&ctx, Order::Last, ctx.arg(0), ctx.arg(4), ctx.arg(3))
 }
 
 #[inline(always)]
-fn sent_by_call(ctx: &FExitContext, order: Order, sk: *const u8, moved: i32) -> i32 {
-    if is_message_due(Kind::Send, order) {
-        on_sent(ctx, sk, moved);
-    }
-    0
-}
-
-#[inline(always)]
-fn received_by_call(
-    ctx: &FExitContext,
-    order: Order,
-    sk: *const u8,
-    moved: i32,
-    flags: u32,
-) -> i32 {
-    if is_message_due(Kind::Receive, order) {
-        on_received(ctx, sk, moved, flags);
-    }
-    0
-}
-
-#[inline(always)]
-fn on_sent(ctx: &impl EbpfContext, sk: *const u8, moved: i32) -> i32 {
-    if moved > 0 {
+fn on_sent(ctx: &impl EbpfContext, order: Order, sk: *const u8, moved: i32) -> i32 {
+    if is_message_due(Kind::Send, order) && moved > 0 {
         if let Some((tcp, slot)) = connection(sk) {
             let number = sent(tcp, slot);
             used(ctx, slot);
@@ -234,8 +195,8 @@ fn on_sent(ctx: &impl EbpfContext, sk: *const u8, moved: i32) -> i32 {
 }
 
 #[inline(always)]
-fn on_received(ctx: &impl EbpfContext, sk: *const u8, moved: i32, flags: u32) -> i32 {
-    if moved > 0 && flags & (MSG_PEEK | MSG_ERRQUEUE) == 0 {
+fn on_received(ctx: &impl EbpfContext, order: Order, sk: *const u8, moved: i32, flags: u32) -> i32 {
+    if is_message_due(Kind::Receive, order) && moved > 0 && flags & (MSG_PEEK | MSG_ERRQUEUE) == 0 {
         if let Some((tcp, slot)) = connection(sk) {
             let number = received(tcp, slot);
             used(ctx, slot);

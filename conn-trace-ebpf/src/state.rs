@@ -5,10 +5,7 @@
 
 use core::ptr::read_volatile;
 
-use aya_ebpf::{
-    macros::{btf_tracepoint, map},
-    programs::BtfTracePointContext,
-};
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use aya_log_ebpf::info;
 use conn_trace_common::{
     stats,
@@ -26,7 +23,7 @@ use crate::{
     open::{accepted, adopt, boot_ns, connecting, set_bases},
     sock::{Mptcp, Socket, Task, Tcp},
     table::{Claim, Slot, count, find},
-    turns::{Acting, Kind, Order},
+    turns::{Kind, Order, is_socket_due},
 };
 
 // include/net/tcp_states.h
@@ -68,49 +65,42 @@ pub(crate) fn is_fin_unacked(state: u8) -> bool {
     matches!(state, FIN_WAIT1 | CLOSING | LAST_ACK)
 }
 
-#[map]
-static STATE_CHANGED: Acting = Acting::new();
-#[map]
-static SOCKET_DESTROYED: Acting = Acting::new();
-
 macro_rules! inet_sock_set_state {
     ($($name:ident, $order:ident;)*) => {
         $(
             #[btf_tracepoint(function = "inet_sock_set_state")]
             fn $name(ctx: BtfTracePointContext) -> i32 {
-                let new: u32 = ctx.arg(2);
-                STATE_CHANGED.for_socket(&ctx, Kind::State(new as u8), Order::$order)
+                changed(&ctx, Order::$order)
             }
         )*
     };
 }
 
 inet_sock_set_state! {
-    state_changed_first, First;
+    state_changed, First;
     state_changed_second, Second;
     state_changed_third, Third;
     state_changed_fourth, Fourth;
     state_changed_fifth, Fifth;
-    state_changed_last, Last;
+    state_changed_nested, Last;
 }
 
-#[btf_tracepoint(function = "inet_sock_set_state")]
-fn state_changed(ctx: BtfTracePointContext) -> i32 {
-    STATE_CHANGED.keep_stack_of_task(&ctx);
+#[inline(always)]
+fn changed(ctx: &BtfTracePointContext, order: Order) -> i32 {
     let sk: *const u8 = ctx.arg(0);
     let old: u32 = ctx.arg(1);
     let new: u32 = ctx.arg(2);
     let (old, new) = (old as u8, new as u8);
-    if new == LISTEN || old == new {
+    if !is_socket_due(ctx, Kind::State(new), order) || new == LISTEN || old == new {
         return 0;
     }
     // TCP's listeners come and go, and their children begin in SYN_RECV with no addresses yet.
     if old != LISTEN
         && let Some(tcp) = Tcp::from_argument(sk)
     {
-        on_state(&ctx, tcp, old, new);
+        on_state(ctx, tcp, old, new);
     } else if let Some(socket) = Mptcp::from_argument(sk) {
-        mptcp::on_state(&ctx, socket, old, new);
+        mptcp::on_state(ctx, socket, old, new);
     }
     0
 }
@@ -340,26 +330,27 @@ macro_rules! tcp_destroy_sock {
         $(
             #[btf_tracepoint(function = "tcp_destroy_sock")]
             fn $name(ctx: BtfTracePointContext) -> i32 {
-                SOCKET_DESTROYED.for_socket(&ctx, Kind::Destroy, Order::$order)
+                destroyed(&ctx, Order::$order)
             }
         )*
     };
 }
 
 tcp_destroy_sock! {
-    socket_destroyed_first, First;
+    socket_destroyed, First;
     socket_destroyed_second, Second;
     socket_destroyed_third, Third;
     socket_destroyed_fourth, Fourth;
     socket_destroyed_fifth, Fifth;
-    socket_destroyed_last, Last;
+    socket_destroyed_nested, Last;
 }
 
 /// The end of the socket. Data may have been read after CLOSE (a reset leaves the receive queue).
-#[btf_tracepoint(function = "tcp_destroy_sock")]
-fn socket_destroyed(ctx: BtfTracePointContext) -> i32 {
-    SOCKET_DESTROYED.keep_stack_of_task(&ctx);
-    if let Some(tcp) = Tcp::from_argument(ctx.arg(0)) {
+#[inline(always)]
+fn destroyed(ctx: &BtfTracePointContext, order: Order) -> i32 {
+    if is_socket_due(ctx, Kind::Destroy, order)
+        && let Some(tcp) = Tcp::from_argument(ctx.arg(0))
+    {
         on_destroy(tcp);
     }
     0

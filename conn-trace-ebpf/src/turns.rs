@@ -16,10 +16,6 @@
 //! call; one that finds its own mark, that of a later one, or another kind is in another call. Only
 //! if all programs are skipped between two calls of one kind, the later ones in the first and the
 //! earlier ones in the second, are the two taken for one.
-//!
-//! On tracepoints these programs do nothing else. The one whose turn it is goes on as the acting
-//! program of the hook, by a tail call: the kernel skips nobody there, and has one long program to
-//! verify for each hook.
 
 use core::{
     intrinsics::{AtomicOrdering, atomic_cxchg},
@@ -30,15 +26,12 @@ use aya_ebpf::{
     EbpfContext,
     helpers::{bpf_get_current_pid_tgid, bpf_probe_read_kernel},
     macros::map,
-    maps::{Array, ProgramArray},
+    maps::Array,
     programs::BtfTracePointContext,
 };
 use conn_trace_common::stats;
 
-use crate::{
-    fields::{LEAVES, MARKS_MESSAGES},
-    table::count,
-};
+use crate::{fields::MARKS_MESSAGES, table::count};
 
 /// Which of the programs of a hook this is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -91,57 +84,10 @@ impl Kind {
     }
 }
 
-/// The acting program of a tracepoint, in an array of its own: the kernel takes only programs of the
-/// same one for an array (`attach_func_proto` in `__bpf_prog_map_compatible`, kernel/bpf/core.c).
-#[repr(transparent)]
-pub(crate) struct Acting(ProgramArray);
-
-impl Acting {
-    pub(crate) const fn new() -> Self {
-        Self(ProgramArray::with_max_entries(1, 0))
-    }
-
-    /// Goes on as the acting program if it is this one's turn, of a hook whose first argument is a
-    /// socket. A socket is locked while its state changes: it has one call at a time.
-    #[inline(always)]
-    pub(crate) fn for_socket(&self, ctx: &BtfTracePointContext, kind: Kind, order: Order) -> i32 {
-        if is_socket_due(ctx, kind, order) {
-            self.act(ctx);
-        }
-        0
-    }
-
-    /// Likewise, of a message hook, which runs in its own task.
-    #[inline(always)]
-    pub(crate) fn for_message(&self, ctx: &BtfTracePointContext, kind: Kind, order: Order) -> i32 {
-        if is_due(bpf_get_current_pid_tgid(), kind, order) {
-            self.act(ctx);
-        }
-        0
-    }
-
-    /// Comes back only if the array is empty.
-    #[inline(always)]
-    fn act(&self, ctx: &BtfTracePointContext) {
-        // SAFETY: nothing here has to be dropped.
-        unsafe { self.0.tail_call(ctx, 0) };
-        count(stats::LOST_TURNS);
-    }
-
-    /// For the acting program, which runs more than once on a CPU where others go on as it. The
-    /// kernel does not know of that, and gives long programs a stack for each CPU (since 6.13), but
-    /// none in which there is a tail call (`check_max_stack_depth`, kernel/bpf/verifier.c): here is
-    /// one that is never made.
-    #[inline(always)]
-    pub(crate) fn keep_stack_of_task(&self, ctx: &BtfTracePointContext) {
-        if LEAVES.load() != 0 {
-            self.act(ctx);
-        }
-    }
-}
-
+/// Whether this program is the one to act, of a hook whose first argument is a socket. A socket is
+/// locked while its state changes: it has one call at a time.
 #[inline(always)]
-fn is_socket_due(ctx: &BtfTracePointContext, kind: Kind, order: Order) -> bool {
+pub(crate) fn is_socket_due(ctx: &BtfTracePointContext, kind: Kind, order: Order) -> bool {
     // The verifier lets nobody calculate with a pointer; these are the same bytes as a number.
     // SAFETY: the context begins with the first argument.
     let Ok(socket) = (unsafe { bpf_probe_read_kernel(ctx.as_ptr().cast::<u64>()) }) else {
@@ -152,7 +98,7 @@ fn is_socket_due(ctx: &BtfTracePointContext, kind: Kind, order: Order) -> bool {
     is_due(low | socket >> ORDER_SHIFT << u32::BITS, kind, order)
 }
 
-/// Whether this program at the return of a function is the one to act.
+/// Whether this program of a message hook is the one to act. A message hook runs in its own task.
 #[inline(always)]
 pub(crate) fn is_message_due(kind: Kind, order: Order) -> bool {
     MARKS_MESSAGES.load() == 0 || is_due(bpf_get_current_pid_tgid(), kind, order)

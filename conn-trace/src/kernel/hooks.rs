@@ -36,130 +36,76 @@ pub(super) enum HeldUp {
     Several,
 }
 
-/// A hook and the programs of the object for it.
+/// A program of the object, and where it runs.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hook {
-    /// The program where nobody is held up, if it is another than the first of those below.
-    alone: Option<&'static str>,
-    /// Each acts where the kernel skipped those before, in the order in which they run.
-    turns: &'static [&'static str],
-    /// What they act by; `None` if each does so itself.
-    acting: Option<Acting>,
+    /// Name of the program.
+    pub(super) program: &'static str,
+    /// The programs that act where the kernel skipped this one, in the order in which they run.
+    others: &'static [&'static str],
     point: Point,
     /// What is not known without it, for the reason given; `None` if nothing works then.
     pub(super) without: Option<fn(String) -> Degradation>,
 }
 
-/// The program as which others go on, and the array in which they find it.
-#[derive(Clone, Copy, Debug)]
-struct Acting {
-    program: &'static str,
-    array: &'static str,
-}
-
-/// A program of the object, and where it runs.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Hooked {
-    /// Its name.
-    pub(super) name: &'static str,
-    point: Point,
-}
-
 /// The hooks of connection life. Ends first: an end may be missed only of a connection whose
 /// opening was missed too.
 pub(super) const LIFE: [Hook; 2] = [
-    Hook {
-        acting: Some(Acting {
-            program: "socket_destroyed",
-            array: "SOCKET_DESTROYED",
-        }),
-        ..hook(
-            Point::Tracepoint("tcp_destroy_sock"),
-            &[
-                "socket_destroyed_first",
-                "socket_destroyed_second",
-                "socket_destroyed_third",
-                "socket_destroyed_fourth",
-                "socket_destroyed_fifth",
-                "socket_destroyed_last",
-            ],
-        )
-    },
-    Hook {
-        acting: Some(Acting {
-            program: "state_changed",
-            array: "STATE_CHANGED",
-        }),
-        ..hook(
-            Point::Tracepoint("inet_sock_set_state"),
-            &[
-                "state_changed_first",
-                "state_changed_second",
-                "state_changed_third",
-                "state_changed_fourth",
-                "state_changed_fifth",
-                "state_changed_last",
-            ],
-        )
-    },
+    tracepoint("socket_destroyed", "tcp_destroy_sock").with(&[
+        "socket_destroyed_second",
+        "socket_destroyed_third",
+        "socket_destroyed_fourth",
+        "socket_destroyed_fifth",
+        "socket_destroyed_nested",
+    ]),
+    tracepoint("state_changed", "inet_sock_set_state").with(&[
+        "state_changed_second",
+        "state_changed_third",
+        "state_changed_fourth",
+        "state_changed_fifth",
+        "state_changed_nested",
+    ]),
 ];
 
-const SENT: Hook = Hook {
-    alone: Some("message_sent"),
-    acting: Some(Acting {
-        program: "message_sent_in_turn",
-        array: "MESSAGE_SENT",
-    }),
-    ..hook(
-        Point::Tracepoint("sock_send_length"),
-        &[
-            "message_sent_first",
-            "message_sent_second",
-            "message_sent_third",
-            "message_sent_fourth",
-            "message_sent_fifth",
-            "message_sent_last",
-        ],
-    )
-};
-const RECEIVED: Hook = Hook {
-    alone: Some("message_received"),
-    acting: Some(Acting {
-        program: "message_received_in_turn",
-        array: "MESSAGE_RECEIVED",
-    }),
-    ..hook(
-        Point::Tracepoint("sock_recv_length"),
-        &[
-            "message_received_first",
-            "message_received_second",
-            "message_received_third",
-            "message_received_fourth",
-            "message_received_fifth",
-            "message_received_last",
-        ],
-    )
-};
-const SENDMSG: Hook = exit(
-    "tcp_sendmsg",
-    &["sendmsg_returned", "sendmsg_returned_nested"],
-);
+const SENT: Hook = tracepoint("message_sent", "sock_send_length").with(&[
+    "message_sent_second",
+    "message_sent_third",
+    "message_sent_fourth",
+    "message_sent_fifth",
+    "message_sent_nested",
+]);
+const RECEIVED: Hook = tracepoint("message_received", "sock_recv_length").with(&[
+    "message_received_second",
+    "message_received_third",
+    "message_received_fourth",
+    "message_received_fifth",
+    "message_received_nested",
+]);
+const SENDMSG: Hook = exit("sendmsg_returned", "tcp_sendmsg").with(&["sendmsg_returned_nested"]);
 
-const fn hook(point: Point, turns: &'static [&'static str]) -> Hook {
+const fn tracepoint(program: &'static str, name: &'static str) -> Hook {
     Hook {
-        alone: None,
-        turns,
-        acting: None,
-        point,
+        program,
+        others: &[],
+        point: Point::Tracepoint(name),
         without: None,
     }
 }
 
-const fn exit(function: &'static str, turns: &'static [&'static str]) -> Hook {
-    hook(Point::Exit(function), turns)
+const fn exit(program: &'static str, function: &'static str) -> Hook {
+    Hook {
+        program,
+        others: &[],
+        point: Point::Exit(function),
+        without: None,
+    }
 }
 
 impl Hook {
+    const fn with(self, others: &'static [&'static str]) -> Self {
+        Self { others, ..self }
+    }
+
     const fn or(self, without: fn(String) -> Degradation) -> Self {
         Self {
             without: Some(without),
@@ -215,18 +161,12 @@ impl Variant {
                 expect_parameters(btf, "tcp_sendmsg", &[3])?;
                 let mut hooks = vec![SENDMSG];
                 hooks.push(match expect_parameters(btf, "tcp_recvmsg", &[4, 5, 6])? {
-                    6 => exit(
-                        "tcp_recvmsg",
-                        &["recvmsg_of_6_returned", "recvmsg_of_6_returned_nested"],
-                    ),
-                    5 => exit(
-                        "tcp_recvmsg",
-                        &["recvmsg_of_5_returned", "recvmsg_of_5_returned_nested"],
-                    ),
-                    _ => exit(
-                        "tcp_recvmsg",
-                        &["recvmsg_of_4_returned", "recvmsg_of_4_returned_nested"],
-                    ),
+                    6 => exit("recvmsg_of_6_returned", "tcp_recvmsg")
+                        .with(&["recvmsg_of_6_returned_nested"]),
+                    5 => exit("recvmsg_of_5_returned", "tcp_recvmsg")
+                        .with(&["recvmsg_of_5_returned_nested"]),
+                    _ => exit("recvmsg_of_4_returned", "tcp_recvmsg")
+                        .with(&["recvmsg_of_4_returned_nested"]),
                 });
                 hooks.extend(sendpage(btf));
                 hooks.extend(mptcp(btf));
@@ -286,45 +226,25 @@ fn expect_parameters(
 fn sendpage(btf: &Btf<'_>) -> Option<Hook> {
     expect_parameters(btf, "tcp_sendpage", &[5]).ok()?;
     Some(
-        exit(
-            "tcp_sendpage",
-            &["sendpage_returned", "sendpage_returned_nested"],
-        )
-        .or(Degradation::SendfileUncounted),
+        exit("sendpage_returned", "tcp_sendpage")
+            .with(&["sendpage_returned_nested"])
+            .or(Degradation::SendfileUncounted),
     )
 }
 
 /// None in a kernel without MPTCP.
 fn mptcp(btf: &Btf<'_>) -> Vec<Hook> {
     let received = match expect_parameters(btf, "mptcp_recvmsg", &[4, 5, 6]) {
-        Ok(6) => exit(
-            "mptcp_recvmsg",
-            &[
-                "mptcp_recvmsg_of_6_returned",
-                "mptcp_recvmsg_of_6_returned_nested",
-            ],
-        ),
-        Ok(5) => exit(
-            "mptcp_recvmsg",
-            &[
-                "mptcp_recvmsg_of_5_returned",
-                "mptcp_recvmsg_of_5_returned_nested",
-            ],
-        ),
-        Ok(_) => exit(
-            "mptcp_recvmsg",
-            &[
-                "mptcp_recvmsg_of_4_returned",
-                "mptcp_recvmsg_of_4_returned_nested",
-            ],
-        ),
+        Ok(6) => exit("mptcp_recvmsg_of_6_returned", "mptcp_recvmsg")
+            .with(&["mptcp_recvmsg_of_6_returned_nested"]),
+        Ok(5) => exit("mptcp_recvmsg_of_5_returned", "mptcp_recvmsg")
+            .with(&["mptcp_recvmsg_of_5_returned_nested"]),
+        Ok(_) => exit("mptcp_recvmsg_of_4_returned", "mptcp_recvmsg")
+            .with(&["mptcp_recvmsg_of_4_returned_nested"]),
         Err(_) => return Vec::new(),
     };
     [
-        exit(
-            "mptcp_sendmsg",
-            &["mptcp_sendmsg_returned", "mptcp_sendmsg_returned_nested"],
-        ),
+        exit("mptcp_sendmsg_returned", "mptcp_sendmsg").with(&["mptcp_sendmsg_returned_nested"]),
         received,
     ]
     .map(|hook| hook.or(Degradation::MptcpUncounted))
@@ -332,51 +252,25 @@ fn mptcp(btf: &Btf<'_>) -> Vec<Hook> {
 }
 
 impl Hook {
-    /// The first to run where these may be held up.
-    pub(super) fn first(&self, held_up: HeldUp) -> &'static str {
-        match (held_up, self.alone) {
-            (HeldUp::Nobody, Some(alone)) => alone,
-            _ => self.turns[0],
-        }
-    }
-
-    /// The programs to attach, in the order in which to do that so that they run in theirs.
+    /// The programs that it takes, in the order in which to attach them so that they run in theirs.
     /// Tracepoints run the programs in the order of their attachment, the returns of functions in
     /// the opposite one (`hlist_add_head` in kernel/bpf/trampoline.c).
-    pub(super) fn programs(&self, held_up: HeldUp) -> Vec<Hooked> {
+    pub(super) fn programs(&self, held_up: HeldUp) -> Vec<Self> {
         let others = match held_up {
             HeldUp::Nobody => &[],
             // Only the last acts in place of the one before without leaving a mark.
-            HeldUp::One => &self.turns[self.turns.len() - 1..],
-            HeldUp::Several => &self.turns[1..],
+            HeldUp::One => &self.others[self.others.len().saturating_sub(1)..],
+            HeldUp::Several => self.others,
         };
-        let first = std::iter::once(self.first(held_up));
-        let mut programs: Vec<_> = first
-            .chain(others.iter().copied())
-            .map(|name| self.hooked(name))
-            .collect();
+        let first = std::iter::once(*self);
+        let others = others.iter().map(|&program| Self { program, ..*self });
+        let mut programs: Vec<_> = first.chain(others).collect();
         if let Point::Exit(_) = self.point {
             programs.reverse();
         }
         programs
     }
 
-    /// The program as which these go on, which is not attached, and the name of the array for it.
-    pub(super) fn acting(&self, held_up: HeldUp) -> Option<(Hooked, &'static str)> {
-        if held_up == HeldUp::Nobody {
-            return None;
-        }
-        self.acting
-            .map(|Acting { program, array }| (self.hooked(program), array))
-    }
-
-    fn hooked(&self, name: &'static str) -> Hooked {
-        let point = self.point;
-        Hooked { name, point }
-    }
-}
-
-impl Hooked {
     pub(super) fn load(&self, program: &mut Program, types: &AyaBtf) -> Result<(), ProgramError> {
         match self.point {
             Point::Tracepoint(name) => tracing_program(program)?.load(name, types),

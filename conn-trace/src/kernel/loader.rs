@@ -7,7 +7,7 @@ use std::{
 
 use aya::{
     Btf as AyaBtf, BtfError as AyaBtfError, Ebpf, EbpfError, EbpfLoader, include_bytes_aligned,
-    maps::{MapData, MapError, ProgramArray, RingBuf},
+    maps::{MapData, MapError, RingBuf},
     programs::{Iter, Program, ProgramError, SocketFilter, links::LinkError},
 };
 use conn_trace_common::{
@@ -22,7 +22,7 @@ use super::{
     clock::{Clocks, Moment, RateError, boot_now_ns},
     degradation::Degradation,
     existing,
-    hooks::{HeldUp, Hook, Hooked, LIFE, Variant},
+    hooks::{HeldUp, Hook, LIFE, Variant},
     misses,
     offsets::{Offsets, OffsetsError},
     preemption,
@@ -83,14 +83,6 @@ pub enum LoadError {
     /// No variant of the message hooks can be had, and why.
     #[error("no way to see messages: {0}")]
     NoVariant(String),
-    /// The array of an acting program was refused.
-    #[error("{array}: {source}")]
-    Turns {
-        /// The array.
-        array: &'static str,
-        /// What the kernel said.
-        source: MapError,
-    },
     /// The iterator's link was refused.
     #[error("program {ITERATOR}: {0}")]
     Link(#[from] LinkError),
@@ -220,8 +212,9 @@ impl Tracer {
         } else {
             HeldUp::One
         };
-        for hook in &LIFE {
-            self.load_hook(hook, held_up, &types)?;
+        let life = LIFE.map(|hook| hook.programs(held_up)).concat();
+        for hook in &life {
+            self.load_hook(hook, &types)?;
         }
         self.program::<Iter>(ITERATOR)?
             .load("tcp", &types)
@@ -229,11 +222,12 @@ impl Tracer {
                 name: ITERATOR,
                 source,
             })?;
-        for hook in &LIFE {
-            self.attach_hook(hook, held_up)?;
+        for hook in &life {
+            self.attach_hook(hook)?;
         }
         self.attach_messages(&Btf::parse(&kernel_types)?, &types)?;
-        self.missed_before = self.unmade_runs()?;
+        let made_up = self.table.stats().nested_runs;
+        self.missed_before = self.skipped_runs()?.wrapping_sub(made_up).cast_signed();
         self.counting_since_ns = Some(boot_now_ns());
         Ok(())
     }
@@ -265,10 +259,11 @@ impl Tracer {
     fn attach_variant(&mut self, hooks: Vec<Hook>, types: &AyaBtf) -> Result<Vec<Hook>, LoadError> {
         let mut attached = Vec::new();
         for hook in hooks {
-            let held_up = self.held_up;
-            let tried = self
-                .load_hook(&hook, held_up, types)
-                .and_then(|()| self.attach_hook(&hook, held_up));
+            let programs = hook.programs(self.held_up);
+            let tried = programs.iter().try_for_each(|program| {
+                self.load_hook(program, types)?;
+                self.attach_hook(program)
+            });
             match tried {
                 Ok(()) => attached.push(hook),
                 Err(error) => {
@@ -287,50 +282,21 @@ impl Tracer {
         Ok(attached)
     }
 
-    fn load_hook(&mut self, hook: &Hook, held_up: HeldUp, types: &AyaBtf) -> Result<(), LoadError> {
-        if let Some((acting, array)) = hook.acting(held_up) {
-            self.load_program(&acting, types)?;
-            self.enter(acting.name, array)?;
-        }
-        hook.programs(held_up)
-            .iter()
-            .try_for_each(|program| self.load_program(program, types))
-    }
-
-    fn load_program(&mut self, program: &Hooked, types: &AyaBtf) -> Result<(), LoadError> {
-        let name = program.name;
-        program
-            .load(self.raw_program(name)?, types)
+    fn load_hook(&mut self, hook: &Hook, types: &AyaBtf) -> Result<(), LoadError> {
+        let name = hook.program;
+        hook.load(self.raw_program(name)?, types)
             .map_err(|source| LoadError::Program { name, source })
     }
 
-    /// Puts a loaded program into its array. The kernel empties that when it is closed: it stays
-    /// with the others.
-    fn enter(&mut self, name: &'static str, array: &'static str) -> Result<(), LoadError> {
-        let program = self
-            .raw_program(name)?
-            .fd()
-            .and_then(|fd| fd.try_clone().map_err(ProgramError::from))
-            .map_err(|source| LoadError::Program { name, source })?;
-        let map = self.ebpf.map_mut(array).ok_or(LoadError::Object(array))?;
-        ProgramArray::try_from(map)
-            .and_then(|mut map| map.set(0, &program, 0))
-            .map_err(|source| LoadError::Turns { array, source })
-    }
-
-    fn attach_hook(&mut self, hook: &Hook, held_up: HeldUp) -> Result<(), LoadError> {
-        hook.programs(held_up).iter().try_for_each(|program| {
-            let name = program.name;
-            program
-                .attach(self.raw_program(name)?)
-                .map_err(|source| LoadError::Program { name, source })
-        })
+    fn attach_hook(&mut self, hook: &Hook) -> Result<(), LoadError> {
+        let name = hook.program;
+        hook.attach(self.raw_program(name)?)
+            .map_err(|source| LoadError::Program { name, source })
     }
 
     fn undo(&mut self, hook: &Hook) -> Result<(), LoadError> {
-        let acting = hook.acting(self.held_up).map(|(acting, _)| acting);
-        for program in hook.programs(self.held_up).into_iter().chain(acting) {
-            let name = program.name;
+        for program in hook.programs(self.held_up) {
+            let name = program.program;
             program
                 .undo(self.raw_program(name)?)
                 .map_err(|source| LoadError::Program { name, source })?;
@@ -402,7 +368,7 @@ impl Tracer {
     /// If the kernel does not tell.
     pub(super) fn unseen(&self) -> Result<u64, LoadError> {
         let stats = self.table.stats();
-        Ok(self.skipped_runs()? + stats.lost_turns + stats.untracked + stats.untracked_messages)
+        Ok(self.skipped_runs()? + stats.untracked + stats.untracked_messages)
     }
 
     /// The connection table.
@@ -475,27 +441,20 @@ impl Tracer {
     /// # Errors
     /// If the kernel does not tell.
     pub fn missed_runs(&mut self) -> Result<u64, LoadError> {
-        let missed = self.unmade_runs()? - self.missed_before;
+        let skipped = self.skipped_runs()?;
+        // After the skipped runs: a run is skipped before it is made up for. One that is being made
+        // up for right now is not at the next look, and those that are lost stay lost.
+        let made_up = self.table.stats().nested_runs;
+        let missed = skipped.wrapping_sub(made_up).cast_signed() - self.missed_before;
         let missed = u64::try_from(missed).unwrap_or(0);
         Ok(missed.min(mem::replace(&mut self.missed_at_last_look, missed)))
     }
 
-    /// Runs that no program has made up for, less those that were made up for and not skipped.
-    fn unmade_runs(&self) -> Result<i64, LoadError> {
-        let skipped = self.skipped_runs()?;
-        // After the skipped runs: a run is skipped before it is made up for. One that is being made
-        // up for right now is not at the next look, and those that are lost stay lost.
-        let stats = self.table.stats();
-        let lost = skipped + stats.lost_turns;
-        Ok(lost.wrapping_sub(stats.nested_runs).cast_signed())
-    }
-
     /// Runs of the first programs of the hooks that the kernel skipped.
     fn skipped_runs(&self) -> Result<u64, LoadError> {
-        let life = LIFE.iter().map(|hook| hook.first(HeldUp::One));
         let messages = self.messages.iter().flat_map(|(_, hooks)| hooks);
-        let messages = messages.map(|hook| hook.first(self.held_up));
-        life.chain(messages).try_fold(0, |sum, name| {
+        LIFE.iter().chain(messages).try_fold(0, |sum, hook| {
+            let name = hook.program;
             let program = self.ebpf.program(name).ok_or(LoadError::Object(name))?;
             let fd = program
                 .fd()

@@ -62,10 +62,8 @@ pub struct KernelStats {
     pub ring_lost_closed: u64,
     /// Messages on connections that had ended before they could be entered.
     pub messages_after_end: u64,
-    /// Skipped runs that were made up for.
+    /// Skipped runs of life hooks that were made up for.
     pub nested_runs: u64,
-    /// Runs that could not go on as the acting program of their hook.
-    pub lost_turns: u64,
     /// Messages of traced connections lost.
     pub ring_lost_messages: u64,
 }
@@ -218,7 +216,6 @@ impl Table {
             ring_lost_closed: read(stats::RING_LOST_CLOSED),
             messages_after_end: read(stats::MESSAGES_AFTER_END),
             nested_runs: read(stats::NESTED_RUNS),
-            lost_turns: read(stats::LOST_TURNS),
             ring_lost_messages: read(stats::RING_LOST_MESSAGES),
         }
     }
