@@ -39,7 +39,9 @@ static SAMPLES: Array<Sample> = Array::with_max_entries(BATCH, BPF_F_MMAPABLE);
 #[map]
 static CLOCK: Array<Clock> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// Reads the sockets of the first `n` requests, `n` being the first argument, and the clocks.
+/// Reads the sockets of the first `n` requests, `n` being the first argument, and the clocks. TCP's own
+/// figures are read if the second argument is not 0: they lie in many places of a socket, which nobody
+/// else has used lately.
 #[raw_tracepoint(tracepoint = "sys_enter")]
 fn sample(ctx: RawTracePointContext) -> i32 {
     if let Some(clock) = CLOCK.get_ptr_mut(0) {
@@ -50,11 +52,12 @@ fn sample(ctx: RawTracePointContext) -> i32 {
         }
     }
     let wanted: u64 = ctx.arg(0);
+    let wants_tcp: u64 = ctx.arg(1);
     for index in 0..BATCH {
         if u64::from(index) >= wanted {
             break;
         }
-        answer(index);
+        answer(index, u32::from(wants_tcp != 0));
     }
     0
 }
@@ -63,17 +66,17 @@ fn sample(ctx: RawTracePointContext) -> i32 {
 /// verifier look at it 64 times.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn answer(index: u32) -> i32 {
+extern "C" fn answer(index: u32, wants_tcp: u32) -> i32 {
     let (Some(request), Some(into)) = (REQUESTS.get_ptr(index), SAMPLES.get_ptr_mut(index)) else {
         return 0;
     };
     // SAFETY: elements of the arrays; the agent waits for the run to end.
     unsafe {
-        (*into).cookie = 0;
+        clear(into);
         let cookie = read_volatile(&raw const (*request).cookie);
         if let Some(slot) = slot_at(read_volatile(&raw const (*request).slot)) {
             let generation = read_volatile(&raw const (*request).generation);
-            take(slot, cookie, generation, into);
+            take(slot, (cookie, generation), wants_tcp != 0, into);
         }
     }
     0
@@ -82,7 +85,17 @@ extern "C" fn answer(index: u32) -> i32 {
 /// # Safety
 /// `into` must be valid for writes.
 #[inline(always)]
-unsafe fn take(slot: Slot, cookie: u64, generation: u32, into: *mut Sample) {
+unsafe fn clear(into: *mut Sample) {
+    for word in 0..size_of::<Sample>() / 8 {
+        // SAFETY: inside the sample, whose type takes any bytes.
+        unsafe { write_volatile(into.cast::<u64>().add(word), 0) };
+    }
+}
+
+/// # Safety
+/// `into` must be valid for writes.
+#[inline(always)]
+unsafe fn take(slot: Slot, (cookie, generation): (u64, u32), wants_tcp: bool, into: *mut Sample) {
     let Some(socket) = slot.socket() else { return };
     // SAFETY: elements of the table, and the caller's promise for `into`.
     unsafe {
@@ -103,7 +116,10 @@ unsafe fn take(slot: Slot, cookie: u64, generation: u32, into: *mut Sample) {
             mptcp(slot, &fields, into);
         } else {
             bytes(slot, &fields, into);
-            transport(&fields, into);
+            common(&fields, into);
+            if wants_tcp {
+                transport(&fields, into);
+            }
         }
         (*into).inode = inode(&fields);
         (*into).is_dead = is_dead(&fields).into();
@@ -142,14 +158,11 @@ unsafe fn bytes(slot: Slot, fields: &Probed, into: *mut Sample) {
             0
         };
         (*into).recv_queue_bytes = if based { received.unread() } else { 0 };
-        (*into).bytes_acked = fields.get(&TCP_BYTES_ACKED);
-        (*into).bytes_received = fields.get(&TCP_BYTES_RECEIVED);
-        (*into).bytes_retrans = fields.get(&TCP_BYTES_RETRANS);
         (*into).state = state;
     }
 }
 
-/// An MPTCP socket has no transport of its own: the fields of that keep what they had.
+/// An MPTCP socket has no transport of its own.
 #[inline(always)]
 unsafe fn mptcp(slot: Slot, fields: &Probed, into: *mut Sample) {
     // SAFETY: as in `take`.
@@ -163,7 +176,19 @@ unsafe fn mptcp(slot: Slot, fields: &Probed, into: *mut Sample) {
         (*into).pending_bytes = written.wrapping_sub(acked).saturating_sub(fin) as u32;
         (*into).local_port = fields.get(&SOCK_BOUND_PORT);
         (*into).state = state;
-        (*into).data_segs_in = 0;
+    }
+}
+
+/// What every reader shows.
+#[inline(always)]
+unsafe fn common(fields: &Probed, into: *mut Sample) {
+    // SAFETY: as in `take`.
+    unsafe {
+        (*into).local_port = fields.get(&SOCK_BOUND_PORT);
+        (*into).srtt_us = fields.get(&TCP_SRTT_US);
+        (*into).retrans = fields.get(&TCP_TOTAL_RETRANS);
+        (*into).last_sent = fields.get(&TCP_LAST_SENT);
+        (*into).last_received = fields.get(&TCP_LAST_RECEIVED);
     }
 }
 
@@ -171,8 +196,9 @@ unsafe fn mptcp(slot: Slot, fields: &Probed, into: *mut Sample) {
 unsafe fn transport(fields: &Probed, into: *mut Sample) {
     // SAFETY: as in `take`.
     unsafe {
-        (*into).local_port = fields.get(&SOCK_BOUND_PORT);
-        (*into).srtt_us = fields.get(&TCP_SRTT_US);
+        (*into).bytes_acked = fields.get(&TCP_BYTES_ACKED);
+        (*into).bytes_received = fields.get(&TCP_BYTES_RECEIVED);
+        (*into).bytes_retrans = fields.get(&TCP_BYTES_RETRANS);
         (*into).mdev_us = fields.get(&TCP_MDEV_US);
         // struct minmax: the least of three samples comes first, as { time, value }.
         let rtt_min: [u32; 2] = fields.get(&TCP_RTT_MIN);
@@ -180,7 +206,6 @@ unsafe fn transport(fields: &Probed, into: *mut Sample) {
         (*into).cwnd = fields.get(&TCP_SND_CWND);
         (*into).ssthresh = fields.get(&TCP_SND_SSTHRESH);
         (*into).mss = fields.get(&TCP_MSS_CACHE);
-        (*into).retrans = fields.get(&TCP_TOTAL_RETRANS);
         (*into).lost = fields.get(&TCP_LOST);
         (*into).rate_delivered = fields.get(&TCP_RATE_DELIVERED);
         (*into).rate_interval_us = fields.get(&TCP_RATE_INTERVAL_US);
@@ -194,8 +219,6 @@ unsafe fn transport(fields: &Probed, into: *mut Sample) {
         let data_segs_in: u32 = fields.get(&TCP_DATA_SEGS_IN);
         (*into).data_segs_in = data_segs_in as u8;
         (*into).segs_out = fields.get(&TCP_SEGS_OUT);
-        (*into).last_sent = fields.get(&TCP_LAST_SENT);
-        (*into).last_received = fields.get(&TCP_LAST_RECEIVED);
         let congestion: u64 = fields.get(&TCP_CONGESTION_OPS);
         let congestion = Probed(core::ptr::with_exposed_provenance(congestion as usize));
         (*into).congestion = congestion.get(&CONGESTION_NAME);

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use conn_trace::kernel::sampler::Request;
+use conn_trace::kernel::sampler::{Detail, Request};
 
 use super::report::Samples;
 use crate::{thread::cpu_time, variant::conn_trace};
@@ -28,22 +28,30 @@ pub(super) fn measure(rounds: u32, at_least: u64) -> Result<Vec<Samples>> {
             |_| {},
         );
         let scanned = (start.elapsed(), cpu_time()? - cpu);
-        let mut read = 0;
-        let (start, cpu) = (Instant::now(), cpu_time()?);
-        tracer.sample(&requests, |_, sample| read += u64::from(sample.is_some()))?;
-        let sampled = (start.elapsed(), cpu_time()? - cpu);
-        ensure!(read >= at_least, "{read} of {at_least} sockets were read");
+        let mut taken = Vec::new();
+        for detail in [Detail::Common, Detail::Tcp] {
+            let mut read = 0;
+            let (start, cpu) = (Instant::now(), cpu_time()?);
+            tracer.sample(&requests, detail, |_, sample| {
+                read += u64::from(sample.is_some());
+            })?;
+            taken.push((start.elapsed(), cpu_time()? - cpu));
+            ensure!(read >= at_least, "{read} of {at_least} sockets were read");
+        }
         if round == 0 {
             samples = [
                 ("all of the table", requests.len()),
                 ("all of their sockets", requests.len()),
+                ("the same with TCP's figures", requests.len()),
             ]
             .map(|(what, count)| Samples::new(format!("{what}, {count}"), 0))
             .into();
             continue;
         }
         samples[0].add(scanned.0, scanned.1);
-        samples[1].add(sampled.0, sampled.1);
+        for (samples, (time, cpu)) in samples[1..].iter_mut().zip(taken) {
+            samples.add(time, cpu);
+        }
     }
     Ok(samples)
 }

@@ -28,7 +28,7 @@ use super::{
     preemption,
     ring::{self, Lifecycle, Record},
     runs::{self, ProgramRuns},
-    sampler::Sampler,
+    sampler::{Detail, Sampler},
     table::{Table, slots_for},
 };
 
@@ -385,9 +385,10 @@ impl Tracer {
     pub fn sample(
         &mut self,
         wanted: &[Request],
+        detail: Detail,
         take: impl FnMut(usize, Option<Sample>),
     ) -> Result<(), LoadError> {
-        self.sampler.sample(&self.ebpf, wanted, take)
+        self.sampler.sample(&self.ebpf, wanted, detail, take)
     }
 
     /// This moment on all clocks.

@@ -11,6 +11,15 @@ use super::{loader::LoadError, map::SharedArray, table::shared};
 
 const PROGRAM: &str = "sample";
 
+/// What is read of each socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// State, bytes, queues, round trip time, retransmitted segments, when data went, port, file.
+    Common,
+    /// TCP's other figures as well, for half as much again; without it they are 0.
+    Tcp,
+}
+
 /// The program's inputs and outputs.
 #[derive(Debug)]
 pub(super) struct Sampler {
@@ -36,7 +45,7 @@ impl Sampler {
 
     /// Reads the clocks.
     pub(super) fn clock(&mut self, ebpf: &Ebpf) -> Result<Clock, LoadError> {
-        run(ebpf, 0)?;
+        run(ebpf, 0, Detail::Common)?;
         Ok(self.clock.get(0))
     }
 
@@ -45,6 +54,7 @@ impl Sampler {
         &mut self,
         ebpf: &Ebpf,
         wanted: &[Request],
+        detail: Detail,
         mut take: impl FnMut(usize, Option<Sample>),
     ) -> Result<(), LoadError> {
         let mut first = 0;
@@ -52,7 +62,7 @@ impl Sampler {
             for (index, request) in (0..).zip(batch) {
                 self.requests.set(index, *request);
             }
-            run(ebpf, batch.len() as u64)?;
+            run(ebpf, batch.len() as u64, detail)?;
             for (index, request) in (0..).zip(batch) {
                 let sample = self.samples.get(index);
                 take(
@@ -73,7 +83,7 @@ fn failed(source: ProgramError) -> LoadError {
     }
 }
 
-fn run(ebpf: &Ebpf, count: u64) -> Result<(), LoadError> {
+fn run(ebpf: &Ebpf, count: u64, detail: Detail) -> Result<(), LoadError> {
     let program: &RawTracePoint = ebpf
         .program(PROGRAM)
         .ok_or(LoadError::Object(PROGRAM))?
@@ -81,5 +91,6 @@ fn run(ebpf: &Ebpf, count: u64) -> Result<(), LoadError> {
         .map_err(failed)?;
     let mut options = RawTracePointRunOptions::new();
     options.args[0] = count;
+    options.args[1] = u64::from(detail == Detail::Tcp);
     program.test_run(options).map(|_| ()).map_err(failed)
 }

@@ -32,7 +32,7 @@ use crate::kernel::{
     clock::Moment,
     namespaces::is_pid_namespace_initial,
     ring::Record,
-    sampler::{Request, Sample},
+    sampler::{Detail, Request, Sample},
     table::Entry,
 };
 
@@ -389,7 +389,7 @@ impl State {
         Ok(())
     }
 
-    /// Reads the sockets of live connections.
+    /// Reads the sockets of live connections, without TCP's own figures.
     pub(super) fn sample(
         &mut self,
         wanted: &[(Key, u32)],
@@ -403,9 +403,10 @@ impl State {
             })
             .collect();
         let mut samples = Vec::with_capacity(wanted.len());
-        self.tracer.sample(&requests, |index, sample| {
-            samples.push((wanted[index].0, sample));
-        })?;
+        self.tracer
+            .sample(&requests, Detail::Common, |index, sample| {
+                samples.push((wanted[index].0, sample));
+            })?;
         Ok(samples)
     }
 

@@ -14,7 +14,7 @@ use super::{
 use crate::kernel::{
     LoadError, Tracer,
     clock::Moment,
-    sampler::{Request, Sample},
+    sampler::{Detail, Request, Sample},
 };
 
 impl State {
@@ -192,9 +192,13 @@ impl<V: Visitor> Open<'_, V> {
             })
             .collect();
         let samples = &mut self.samples;
-        self.tracer
-            .sample(&requests, |_, sample| samples.push(sample))?;
         let wants_tcp = self.visitor.wants_tcp();
+        let detail = match wants_tcp {
+            true => Detail::Tcp,
+            false => Detail::Common,
+        };
+        self.tracer
+            .sample(&requests, detail, |_, sample| samples.push(sample))?;
         let has_field = |global: &str| self.tracer.has_field(global);
         let tcp =
             |sample: &Sample| wants_tcp.then(|| Box::new(tcp_info(sample, self.moment, has_field)));

@@ -6,7 +6,7 @@ use conn_trace_common::sample::{Request, Sample};
 use nix::sys::stat::fstat;
 
 use super::{
-    super::{clock::Moment, loader::Tracer, offsets::CHRONO_TYPE, table::Entry},
+    super::{clock::Moment, loader::Tracer, offsets::CHRONO_TYPE, sampler::Detail, table::Entry},
     SelfCheckError,
     end::{Truth, text},
     option::{self, TcpInfo},
@@ -110,7 +110,7 @@ impl Truth {
     ) -> Result<(), SelfCheckError> {
         let wanted = [self.request(tracer)?];
         let mut found = None;
-        tracer.sample(&wanted, |_, sample| found = sample)?;
+        tracer.sample(&wanted, Detail::Common, |_, sample| found = sample)?;
         let sample = found.ok_or(SelfCheckError::Unread { end: self.name })?;
         if let Ok(unacked) = option::unacked(stream.as_fd())
             && tracer.has_field("MPTCP_WRITE_SEQ")
@@ -145,7 +145,7 @@ impl Truth {
         let mut found = None;
         for _ in 0..ATTEMPTS {
             let before = option::tcp_info(socket)?;
-            tracer.sample(&wanted, |_, sample| found = sample)?;
+            tracer.sample(&wanted, Detail::Tcp, |_, sample| found = sample)?;
             let moment = tracer.now()?;
             let (unacked, unread) = (option::unacked(socket)?, option::unread(socket)?);
             let after = option::tcp_info(socket)?;
