@@ -21,6 +21,8 @@ pub(super) type Key = (u64, u32);
 pub(super) struct Live {
     pub(super) key: Key,
     pub(super) slot: u32,
+    /// That of the facts. They lie elsewhere, and a report looks at every connection.
+    pub(super) start_ns: u64,
     pub(super) facts: Arc<Facts>,
     /// Whether its readers know that its handshake has ended, or need not.
     pub(super) is_told_established: bool,
@@ -95,8 +97,8 @@ impl LiveSet {
         self.by_cid.range(behind).map(|(&cid, live)| (cid, live))
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Live> {
-        self.by_cid.values_mut()
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u64, &mut Live)> {
+        self.by_cid.iter_mut().map(|(&cid, live)| (cid, live))
     }
 
     pub(super) fn get(&self, cid: u64) -> Option<&Live> {

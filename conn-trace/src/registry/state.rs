@@ -184,6 +184,7 @@ impl State {
         let live = Live {
             key,
             slot,
+            start_ns: facts.start_ns,
             facts: Arc::clone(&facts),
             is_told_established,
             membership,
@@ -218,6 +219,7 @@ impl State {
             settle(&mut facts, &live.facts);
             self.members
                 .review(key, &mut live.membership, &mut facts, at(moment));
+            live.start_ns = facts.start_ns;
             live.facts = Arc::new(facts);
         }
     }
@@ -380,6 +382,7 @@ impl State {
                     facts.start_ns = facts.start_ns.min(moment.boot_of_jiffies32(stamp));
                 }
                 facts.start = moment.wall_of(facts.start_ns);
+                live.start_ns = facts.start_ns;
             }
             self.ownerless.insert(sample.inode, key);
         }

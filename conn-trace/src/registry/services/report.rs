@@ -71,7 +71,7 @@ impl State {
         let mut host = Open::new(0);
         let mut of_services = self.members.open();
         let table = self.tracer.table();
-        for live in self.live.iter_mut() {
+        for (cid, live) in self.live.iter_mut() {
             let hot = table.hot(live.slot, live.key.0, live.key.1);
             // It has ended, and the record of that is still in the ring: it has moved no less than
             // was reported.
@@ -90,7 +90,7 @@ impl State {
             host.add(state, is_open, counters, None);
             if let Place::Service(at, _) = membership.place {
                 let active_ns = match jiffies {
-                    0 => live.facts.start_ns,
+                    0 => live.start_ns,
                     jiffies => moment.boot_of_jiffies(jiffies),
                 };
                 let idle = Duration::from_nanos(moment.boot_ns.saturating_sub(active_ns));
@@ -98,9 +98,7 @@ impl State {
                 let moved = counters.since(membership.base);
                 of_services[at].add(state, is_open, moved, Some(is_idle));
                 if is_open && state != TcpState::Close {
-                    of_services[at]
-                        .oldest
-                        .add(live.facts.start_ns, live.facts.cid);
+                    of_services[at].oldest.add(live.start_ns, cid);
                 }
             }
         }
@@ -230,7 +228,7 @@ impl State {
         let now = now();
         let former = self.members.replace(classify, now);
         let table = self.tracer.table();
-        for live in self.live.iter_mut() {
+        for (_, live) in self.live.iter_mut() {
             let hot = table.hot(live.slot, live.key.0, live.key.1);
             let told = live.membership.reported;
             let counters = hot.map_or(told, |hot| facts::counters(&hot));
