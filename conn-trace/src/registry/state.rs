@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use conn_trace_common::table::{ColdEntry, FLAG_BASED, HotEntry};
+use conn_trace_common::table::{ColdEntry, FLAG_BASED, FLAG_MPTCP, HotEntry};
 use jiff::Timestamp;
 
 use super::{
@@ -347,6 +347,12 @@ impl State {
         self.tracer
             .table()
             .scan(|entry| open.push(entry), |entry| ended.push(entry));
+        // One that is closed is reported when its socket is destroyed, and may have been by now: the
+        // programs put the record into the ring and then free the slot. MPTCP's is left to the audit.
+        open.retain(|entry| {
+            TcpState::from_kernel(entry.hot.state) != TcpState::Close
+                || entry.hot.flags & FLAG_MPTCP != 0
+        });
         for entry in open {
             let key = (entry.hot.cookie, entry.hot.generation);
             self.opened(key, entry.slot, Some(&entry), &moment);
