@@ -227,7 +227,13 @@ impl Agent {
     #[track_caller]
     pub fn one(&self, end: &End, state: &str) -> Row {
         let mut rows = self.rows_of(end, state);
-        assert_eq!(rows.len(), 1, "{state} rows of {end:?}: {rows:#?}");
+        let brief: Vec<_> = rows.iter().map(brief).collect();
+        assert_eq!(
+            rows.len(),
+            1,
+            "{state} rows of {end:?}: {brief:?}; {:?}\n{rows:#?}",
+            self.varz().conn_trace
+        );
         rows.remove(0)
     }
 
@@ -335,6 +341,21 @@ pub fn free_address() -> SocketAddr {
                 .ok()
         })
         .expect("a free port")
+}
+
+/// What tells rows of one end apart, on a line that fits into a summary.
+fn brief(row: &Row) -> String {
+    let Row {
+        cid,
+        direction,
+        state,
+        start,
+        stop,
+        close_cause,
+        preexisting,
+        ..
+    } = row;
+    format!("{cid} {direction} {state} {start} to {stop:?} {close_cause:?} {preexisting}")
 }
 
 /// Runs the program to its end with these arguments: status, standard output, standard error.
