@@ -2,8 +2,10 @@
 
 use std::{
     env, io,
+    panic::resume_unwind,
     path::Path,
     process::{Command, ExitCode},
+    thread,
 };
 
 use anyhow::Result;
@@ -115,6 +117,29 @@ fn run_all(workspace: &Workspace, options: &Options, tally: &mut Tally) -> Resul
         }
     }
 
+    if options.host_only {
+        return end_to_end(workspace, &programs, options, tally);
+    }
+    // Emulated guests take all the CPU that there is, and the tests here wait most of the time.
+    let filter = options.filter.as_deref();
+    let filters = filter.map_or(ON_EVERY_KERNEL, |_| filter.as_slice());
+    let kernels = vm::kernels::in_test();
+    thread::scope(|scope| {
+        let guests = scope.spawn(|| vm::run(workspace, &programs, &kernels, filters, false));
+        let here = end_to_end(workspace, &programs, options, tally);
+        let guests = guests.join().unwrap_or_else(|panic| resume_unwind(panic));
+        vm::report(&guests?, tally);
+        here
+    })
+}
+
+/// The tests of running agents, on this machine.
+fn end_to_end(
+    workspace: &Workspace,
+    programs: &Programs,
+    options: &Options,
+    tally: &mut Tally,
+) -> Result<()> {
     for test in &programs.end_to_end {
         process::step(&format!("end-to-end tests of {}", test.target));
         let mut command = as_root(test, &programs.agent, &python::schemathesis(workspace))?;
@@ -123,20 +148,6 @@ fn run_all(workspace: &Workspace, options: &Options, tally: &mut Tally) -> Resul
         command.args(["--test-threads=1", "--nocapture"]);
         count(command, options, tally)?;
     }
-
-    if options.host_only {
-        return Ok(());
-    }
-    let filter = options.filter.as_deref();
-    let filters = filter.map_or(ON_EVERY_KERNEL, |_| filter.as_slice());
-    let runs = vm::run(
-        workspace,
-        &programs,
-        &vm::kernels::in_test(),
-        filters,
-        false,
-    )?;
-    vm::report(&runs, tally);
     Ok(())
 }
 

@@ -18,6 +18,8 @@ use super::emulator::Emulator;
 const MEMORY: &str = "2048M";
 /// Tests need two processors for what happens at the same time.
 const PROCESSORS: &str = "2";
+/// Of 19 at most.
+const NICENESS: &str = "10";
 /// The guest shows life every 10 s.
 const SILENCE: Duration = Duration::from_secs(90);
 /// Between two looks at the console.
@@ -101,9 +103,10 @@ impl Machine {
     ) -> Result<Self> {
         // QEMU may be slower to open it than we are to look.
         fs::write(console, "").with_context(|| format!("cannot write {}", console.display()))?;
-        // QEMU dies with the thread that starts it, however that ends.
+        // QEMU dies with the thread that starts it, however that ends. It leaves the CPUs to the tests
+        // on this machine, which mostly wait.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL"]);
+        command.args(["--pdeathsig", "KILL", "nice", "-n", NICENESS]);
         emulator.add_to(&mut command);
         command
             .args(["-accel", accelerator.name(), "-cpu", "max"])
