@@ -1,7 +1,7 @@
 //! The set of connections that the table holds, and what is remembered about each.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ops::Bound,
     sync::Arc,
 };
@@ -34,7 +34,7 @@ impl Live {
         self.facts.origin == Origin::Preexisting
     }
 
-    /// Whether the table may know more than the facts do, or the cgroup may be found now.
+    /// Whether the table knows more than the facts do, or the cgroup may be found now.
     pub(super) fn is_incomplete(
         &self,
         hot: &HotEntry,
@@ -51,11 +51,22 @@ impl Live {
     }
 }
 
+/// Whether the table may ever know more than the facts do.
+fn is_unfinished(facts: &Facts) -> bool {
+    match facts.owner {
+        Owner::Unknown | Owner::Scan(_) => true,
+        Owner::Exact(_) if facts.cgroup.is_none() => true,
+        Owner::Exact(_) | Owner::Kernel(_) => facts.local.port == 0 || facts.peer.port == 0,
+    }
+}
+
 /// Connections by number, in order of first sight, and by key.
 #[derive(Debug, Default)]
 pub(super) struct LiveSet {
     by_cid: BTreeMap<u64, Live>,
     cids: HashMap<Key, u64>,
+    /// Those that the table may come to know more about, by number: few on most hosts.
+    unfinished: BTreeSet<u64>,
     last_cid: u64,
 }
 
@@ -72,11 +83,29 @@ impl LiveSet {
 
     pub(super) fn insert(&mut self, cid: u64, live: Live) {
         self.cids.insert(live.key, cid);
+        if is_unfinished(&live.facts) {
+            self.unfinished.insert(cid);
+        }
         self.by_cid.insert(cid, live);
+    }
+
+    /// Gives a connection newer facts.
+    pub(super) fn renew(&mut self, cid: u64, facts: Facts) {
+        let Some(live) = self.by_cid.get_mut(&cid) else {
+            return;
+        };
+        live.start_ns = facts.start_ns;
+        live.facts = Arc::new(facts);
+        if is_unfinished(&live.facts) {
+            self.unfinished.insert(cid);
+        } else {
+            self.unfinished.remove(&cid);
+        }
     }
 
     pub(super) fn remove(&mut self, key: Key) -> Option<(u64, Live)> {
         let cid = self.cids.remove(&key)?;
+        self.unfinished.remove(&cid);
         Some((cid, self.by_cid.remove(&cid)?))
     }
 
@@ -89,6 +118,13 @@ impl LiveSet {
     pub(super) fn only(&self, cid: Option<u64>) -> impl Iterator<Item = &Live> {
         let (first, last) = cid.map_or((0, u64::MAX), |cid| (cid, cid));
         self.by_cid.range(first..=last).map(|(_, live)| live)
+    }
+
+    /// Those that the table may come to know more about, or the one of this number if it is such.
+    pub(super) fn unfinished(&self, cid: Option<u64>) -> impl Iterator<Item = &Live> {
+        let (first, last) = cid.map_or((0, u64::MAX), |cid| (cid, cid));
+        let cids = self.unfinished.range(first..=last);
+        cids.filter_map(|cid| self.by_cid.get(cid))
     }
 
     /// Those of higher numbers than this.
@@ -127,5 +163,51 @@ impl Reserved {
     /// After each look into the ring.
     pub(super) fn age(&mut self) {
         self.before = std::mem::take(&mut self.now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::is_unfinished;
+    use crate::{
+        query::tests::fixture::plain,
+        registry::connection::{Facts, Owner, Process},
+    };
+
+    #[test]
+    fn facts_are_finished_once_nothing_is_missing() {
+        let process = Process {
+            pid: 7,
+            comm: Arc::from("server"),
+        };
+        let finished = Facts {
+            owner: Owner::Exact(process.clone()),
+            cgroup: Some(Arc::from("/system.slice")),
+            ..Facts::clone(&plain(1).facts)
+        };
+        assert!(!is_unfinished(&finished));
+        let without = |change: fn(&mut Facts)| {
+            let mut facts = finished.clone();
+            change(&mut facts);
+            is_unfinished(&facts)
+        };
+        assert!(without(|facts| facts.owner = Owner::Unknown));
+        assert!(without(|facts| facts.cgroup = None));
+        assert!(without(|facts| facts.local.port = 0));
+        assert!(without(|facts| facts.peer.port = 0));
+        // The programs may name it for certain.
+        let scanned = Owner::Scan(process.clone());
+        assert!(is_unfinished(&Facts {
+            owner: scanned,
+            ..finished.clone()
+        }));
+        // A kernel thread's cgroup is nobody's.
+        assert!(!is_unfinished(&Facts {
+            owner: Owner::Kernel(process),
+            cgroup: None,
+            ..finished
+        }));
     }
 }

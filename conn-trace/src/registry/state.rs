@@ -219,8 +219,7 @@ impl State {
             settle(&mut facts, &live.facts);
             self.members
                 .review(key, &mut live.membership, &mut facts, at(moment));
-            live.start_ns = facts.start_ns;
-            live.facts = Arc::new(facts);
+            self.live.renew(cid, facts);
         }
     }
 

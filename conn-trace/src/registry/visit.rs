@@ -45,7 +45,7 @@ impl State {
         let place_may_be_found = self.describer.places.may_be_found_later();
         let incomplete: Vec<_> = self
             .live
-            .only(only)
+            .unfinished(only)
             .filter_map(|live| {
                 let hot = table.hot(live.slot, live.key.0, live.key.1)?;
                 let is_established = TcpState::from_kernel(hot.state) != TcpState::SynSent;
