@@ -24,7 +24,8 @@ use crate::{
         preflight::{self, Outcome},
         self_check,
     },
-    registry::{Handle, Own, Registry, Settings},
+    registry::{Handle, Own, Registry, Settings, policies::Action},
+    webhook::Webhooks,
 };
 
 /// The programs' log is for people who watch: often enough for them.
@@ -47,6 +48,7 @@ pub async fn run(args: AgentArgs, configuration: Configuration) -> Result<()> {
     if !failed.is_empty() {
         bail!("{}\n(`conn-trace doctor` tells more)", failed.join("\n"));
     }
+    allow_closing(&configuration)?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
     let mut hangup = signal(SignalKind::hangup()).context("SIGHUP")?;
@@ -115,6 +117,7 @@ async fn reload(
     main_port: u16,
 ) -> Result<usize> {
     let configuration = Arc::new(Configuration::load(path.as_deref())?);
+    allow_closing(&configuration)?;
     let bound = listeners.bind(&configuration).await?;
     let ports = listeners.ports(main_port, &bound);
     let matcher = Box::new(configuration.matcher());
@@ -127,6 +130,23 @@ async fn reload(
     listeners.keep(&configuration).await;
     listeners.serve(bound, handle);
     Ok(services)
+}
+
+/// Sees whether the agent may close connections, if a policy does.
+fn allow_closing(configuration: &Configuration) -> Result<()> {
+    let closing = configuration.services.iter().find_map(|section| {
+        let (service, _) = section.watched();
+        let mut policies = service.policies.iter();
+        let policy = policies.find(|policy| policy.action == Action::Close && !policy.dry_run)?;
+        Some((Arc::clone(&service.name), Arc::clone(&policy.name)))
+    });
+    match closing {
+        Some((service, policy)) if !preflight::may_close() => bail!(
+            "service \"{service}\": policy \"{policy}\": action close needs CAP_NET_ADMIN; grant it, or \
+             set dry_run = true"
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// Loads and attaches the programs, proves them on a known connection, lists what exists.
@@ -169,6 +189,7 @@ fn start(args: &AgentArgs, configuration: &Configuration, ports: Vec<u16>) -> Re
                 ports,
             },
             classify: Box::new(configuration.matcher()),
+            notify: Box::new(Webhooks::default()),
         },
     )?)
 }

@@ -299,6 +299,9 @@ pub struct Conditions {
     /// Configured service
     #[arg(long, value_name = "NAME")]
     pub service: Option<String>,
+    /// What policies have found: idle_leak, close_wait_leak, over_limit or watchlist
+    #[arg(long, value_name = "FLAG")]
+    pub flag: Option<String>,
     /// Show the agent's own connections too
     #[arg(long = "self")]
     #[serde(rename = "self")]

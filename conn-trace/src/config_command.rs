@@ -13,6 +13,8 @@ use crate::{
     cli::{Cli, ConfigArgs, ConfigCommand, ExplainArgs},
     client::Client,
     config::{Configuration, DEFAULT_PATH, ServiceSection},
+    query::address_or_prefix,
+    registry::policies::{Action, Bounds, Policy, Rule},
 };
 
 /// Does what is asked for.
@@ -72,6 +74,71 @@ fn show(configuration: &Configuration, out: &mut impl Write) -> Result<()> {
         writeln!(out, "\nservice {}", service.name)?;
         for selector in selectors {
             writeln!(out, "  {} = {}", selector.key(), selector.wanted())?;
+        }
+        for policy in &service.policies {
+            show_policy(policy, out)?;
+        }
+    }
+    Ok(())
+}
+
+/// What a policy looks for, and what it does then.
+fn show_policy(policy: &Policy, out: &mut impl Write) -> Result<()> {
+    let (kind, action) = (policy.rule.kind(), policy.action.name());
+    let dry_run = if policy.dry_run { ", dry run" } else { "" };
+    writeln!(out, "  policy {}: {kind}, {action}{dry_run}", policy.name)?;
+    if let Action::Webhook(url) = &policy.action {
+        writeln!(out, "    url = {url}")?;
+    }
+    match &policy.rule {
+        Rule::Leak(leak) => {
+            let times = [("idle", leak.idle), ("close_wait", leak.close_wait)];
+            for (key, time) in times
+                .into_iter()
+                .filter_map(|(key, time)| Some((key, time?)))
+            {
+                writeln!(out, "    {key} = {}s", time.as_secs_f64())?;
+            }
+        }
+        Rule::Limit(limit) => {
+            show_bounds(limit.bounds, "", out)?;
+            let (v4, v6) = limit.client_prefix;
+            writeln!(
+                out,
+                "    client_prefix_v4 = {v4}\n    client_prefix_v6 = {v6}"
+            )?;
+            if let Some(adaptive) = &limit.adaptive {
+                let (high, low) = (adaptive.high, adaptive.low);
+                writeln!(out, "    adaptive.signal = {}", adaptive.signal.name())?;
+                writeln!(out, "    adaptive.high = {high}\n    adaptive.low = {low}")?;
+                show_bounds(adaptive.bounds, "adaptive.", out)?;
+            }
+        }
+        Rule::Watchlist(watchlist) => {
+            for (key, networks) in [("deny", &watchlist.deny), ("allow", &watchlist.allow)] {
+                let networks: Vec<_> = networks.iter().map(address_or_prefix).collect();
+                if !networks.is_empty() {
+                    writeln!(out, "    {key} = {}", networks.join(", "))?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn show_bounds(bounds: Bounds, before: &str, out: &mut impl Write) -> Result<()> {
+    let Bounds {
+        connections,
+        connections_per_client,
+        new_per_second,
+    } = bounds;
+    for (key, bound) in [
+        ("connections", connections),
+        ("connections_per_client", connections_per_client),
+        ("new_per_second", new_per_second),
+    ] {
+        if let Some(bound) = bound {
+            writeln!(out, "    {before}{key} = {bound}")?;
         }
     }
     Ok(())

@@ -123,6 +123,7 @@ mod tests {
             ("--cgroup=/x", "cgroup", "/x"),
             ("--netns=5", "netns", "5"),
             ("--service=fix", "service", "fix"),
+            ("--flag=idle_leak", "flag", "idle_leak"),
             ("--self", "self", "1"),
             ("--tcp", "tcp", "1"),
             ("--rates", "rates", "1"),

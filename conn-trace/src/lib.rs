@@ -23,3 +23,4 @@ pub mod services;
 mod terminal;
 pub mod trace;
 pub mod watch;
+mod webhook;

@@ -25,6 +25,7 @@ pub mod query;
 #[path = "../../conn-trace/src/registry"]
 pub mod registry {
     pub mod connection;
+    pub mod flags;
     pub mod rates;
     pub mod snapshot;
 }

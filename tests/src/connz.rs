@@ -68,6 +68,8 @@ pub struct Row {
     pub netns: u64,
     pub cgroup: Option<String>,
     pub container: Option<String>,
+    #[serde(default)]
+    pub flags: Vec<String>,
     pub tcp: Option<Tcp>,
 }
 

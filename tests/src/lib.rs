@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod btf;
 pub mod cgroup;
+pub mod config;
 pub mod connz;
 pub mod events;
 pub mod everybody;

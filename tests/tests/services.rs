@@ -1,9 +1,10 @@
 //! Services: what is counted of them is what both ends have done.
 
-use std::{fs, net::SocketAddr, path::PathBuf, process::Command};
+use std::{net::SocketAddr, process::Command};
 
 use conn_trace_tests::{
     agent::{Agent, free_address, program, run},
+    config::Config,
     http::Client,
     pair::{Pair, Two},
     peer::Peer,
@@ -12,35 +13,6 @@ use conn_trace_tests::{
 };
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use tempfile::TempDir;
-
-/// A configuration that can be changed.
-struct Config {
-    directory: TempDir,
-}
-
-impl Config {
-    fn new(text: &str) -> Self {
-        let directory = TempDir::new().expect("a directory");
-        let config = Self { directory };
-        config.write(text);
-        config
-    }
-
-    fn path(&self) -> PathBuf {
-        self.directory.path().join("config.toml")
-    }
-
-    fn write(&self, text: &str) {
-        fs::write(self.path(), text).expect("a file");
-    }
-
-    fn agent(&self, more: &[&str]) -> Agent {
-        let path = self.path();
-        let path = path.to_str().expect("a plain path");
-        Agent::start_with(&[&["--config", path], more].concat())
-    }
-}
 
 fn json(agent: &Agent, path: &str) -> Value {
     let answer = agent.get(path);

@@ -7,6 +7,7 @@ use conn_trace::registry::{
         Connection, Counters, Direction, Endpoint, Facts, Origin, Owner, Process, TcpInfo,
         TcpState, Transport,
     },
+    flags::Flags,
     snapshot::Snapshot,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -75,6 +76,7 @@ fn connection(cid: u32, now: Timestamp, programs: &[Arc<str>], random: &mut Rand
         cgroup: Some("/system.slice/some.service".into()),
         container: None,
         service: None,
+        flags: Flags::default(),
         is_self: false,
     };
     let (in_bytes, out_bytes) = (below(1 << 32), below(1 << 40));

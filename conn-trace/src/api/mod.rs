@@ -7,6 +7,7 @@
 
 mod absent;
 mod accept;
+mod action;
 mod admin;
 mod asked;
 mod baselines;
@@ -34,6 +35,7 @@ mod varz;
 #[cfg(test)]
 mod tests;
 
+pub use action::action_json;
 pub use admin::Reload;
 pub use server::{BindError, Config, Limits, Server};
 pub use source::{ServerIdentity, Source};

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{
+    action::{PolicyAction, PolicyState},
     asked::Asked,
     connz::{answer, find},
     error::ApiError,
@@ -132,6 +133,10 @@ pub(super) struct Detail<'a> {
     ports: Breakdown,
     /// By name of the process; connections without a known owner are under the empty name.
     processes: Breakdown,
+    /// Its policies, in the order of the configuration.
+    policies: Vec<PolicyState<'a>>,
+    /// What they have done last, 100 records at most, the newest first.
+    actions: Vec<PolicyAction<'a>>,
 }
 
 /// How many values there are up to each bound.
@@ -333,6 +338,12 @@ fn detail<'a>(report: &Report, found: &'a ServiceFigures, limit: Option<u32>) ->
         processes: Breakdown::of(&found.processes, |name| {
             name.as_deref().unwrap_or_default().to_owned()
         }),
+        policies: found.policies.iter().map(PolicyState::of).collect(),
+        actions: found
+            .actions
+            .iter()
+            .map(|record| PolicyAction::of(record))
+            .collect(),
     }
 }
 

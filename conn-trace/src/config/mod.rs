@@ -1,7 +1,9 @@
 //! The configuration file: settings of the agent, and the services.
 
 mod agent;
+mod policy;
 mod service;
+mod values;
 
 use std::{
     collections::HashSet,
@@ -126,6 +128,10 @@ impl Configuration {
             if let Some(fault) = fault {
                 let reason = format!("service \"{}\": {fault}", section.name);
                 return Err(wrong(service.span().start, reason));
+            }
+            if let Some((start, fault)) = section.fault_of_policy() {
+                let reason = format!("service \"{}\": {fault}", section.name);
+                return Err(wrong(start, reason));
             }
         }
         Ok(Self {

@@ -1,6 +1,7 @@
 //! `[[service]]`: a name, its selectors, and how it is shown.
 
 use std::{
+    collections::HashSet,
     fmt::{self, Display, Formatter},
     net::{IpAddr, SocketAddr},
     ops::Deref,
@@ -8,9 +9,11 @@ use std::{
     time::Duration,
 };
 
-use jiff::SignedDuration;
+use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de::Error as _};
+use toml::Spanned;
 
+use super::{policy::PolicySection, values::duration};
 use crate::{
     query::{Network, Pattern, Ports, Quoted, User},
     registry::{connection::Direction, services::Service},
@@ -26,6 +29,9 @@ const TOP: u8 = 10;
 const MOST_TOP: u8 = 100;
 /// Connections of a service with a `metric_prefix` that have a series of their own.
 const OLDEST: usize = 100;
+
+/// Each connection is shown to every one, and each has series of its own.
+const MOST_POLICIES: usize = 20;
 
 /// What the file says of a service.
 #[derive(Clone, Debug, Deserialize)]
@@ -56,6 +62,8 @@ pub struct ServiceSection {
     client_prefix_v4: Option<PrefixLength<32>>,
     client_prefix_v6: Option<PrefixLength<128>>,
     top: Option<u8>,
+    #[serde(default)]
+    policy: Vec<Spanned<PolicySection>>,
 }
 
 impl ServiceSection {
@@ -74,17 +82,53 @@ impl ServiceSection {
         ))
     }
 
+    /// What is wrong with one of its policies, and where that begins.
+    pub(super) fn fault_of_policy(&self) -> Option<(usize, String)> {
+        if let Some(one_more) = self.policy.get(MOST_POLICIES) {
+            let fault = format!("more than {MOST_POLICIES} policies");
+            return Some((one_more.span().start, fault));
+        }
+        let peers: Vec<IpNet> = self
+            .remote_ip
+            .iter()
+            .flat_map(Choice::iter)
+            .filter_map(Network::prefix)
+            .collect();
+        let has_all = peers.iter().any(|peers| peers.prefix_len() == 0);
+        let selects_everything = has_all && self.selectors().len() == 1;
+        let mut names = HashSet::new();
+        self.policy.iter().find_map(|policy| {
+            let section = policy.get_ref();
+            let fault = match names.insert(section.name()) {
+                true => section.fault(&peers, selects_everything)?,
+                false => format!(
+                    "a second policy \"{}\": give one of them a name of its own",
+                    section.name()
+                ),
+            };
+            Some((policy.span().start, fault))
+        })
+    }
+
+    fn client_prefix(&self) -> (u8, u8) {
+        let v4 = self.client_prefix_v4.map_or(32, |length| length.0);
+        let v6 = self.client_prefix_v6.map_or(128, |length| length.0);
+        (v4, v6)
+    }
+
     /// What the registry has to know of it, and what belongs to it.
     #[must_use]
     pub fn watched(&self) -> (Service, Vec<Selector>) {
-        let v4 = self.client_prefix_v4.map_or(32, |length| length.0);
-        let v6 = self.client_prefix_v6.map_or(128, |length| length.0);
+        let policies = self.policy.iter().map(Spanned::get_ref);
         let service = Service {
             name: Arc::clone(&self.name.0),
             idle_after: self.idle_after.unwrap_or(IDLE_AFTER),
-            client_prefix: (v4, v6),
+            client_prefix: self.client_prefix(),
             top: self.top.unwrap_or(TOP).into(),
             oldest: self.metric_prefix.as_ref().map_or(0, |_| OLDEST),
+            policies: policies
+                .map(|policy| policy.policy(self.client_prefix()))
+                .collect(),
         };
         (service, self.selectors())
     }
@@ -195,8 +239,8 @@ impl<'de> Deserialize<'de> for MetricPrefix {
 }
 
 /// Bits of an address, of `MOST` at most.
-#[derive(Clone, Copy, Debug)]
-struct PrefixLength<const MOST: u8>(u8);
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct PrefixLength<const MOST: u8>(pub(super) u8);
 
 impl<'de, const MOST: u8> Deserialize<'de> for PrefixLength<MOST> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -211,20 +255,4 @@ impl<'de, const MOST: u8> Deserialize<'de> for PrefixLength<MOST> {
                 ))
             })
     }
-}
-
-/// A time above 0, as `90s`, `15m` or `24h`.
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let time: Result<SignedDuration, _> = text.parse();
-    time.ok()
-        .and_then(|time| Duration::try_from(time).ok())
-        .filter(|time| !time.is_zero())
-        .map(Some)
-        .ok_or_else(|| {
-            D::Error::custom(format!(
-                "expected a time above 0 such as 90s or 15m, got {}",
-                Quoted::new(&text)
-            ))
-        })
 }

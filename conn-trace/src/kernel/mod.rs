@@ -4,6 +4,7 @@ pub mod btf;
 pub mod cgroups;
 pub mod clock;
 pub mod degradation;
+pub mod destroy;
 pub mod existing;
 pub mod floor;
 pub mod hooks;

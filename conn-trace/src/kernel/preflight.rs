@@ -69,6 +69,11 @@ pub fn run() -> Vec<Check> {
         "cgroups by id",
         "cgroups are looked for twice a second; those that live shorter are left out",
     ));
+    checks.push(optional_capability(
+        Capability::CAP_NET_ADMIN,
+        "closing connections",
+        "no policy can close connections",
+    ));
     checks.push(cgroups());
     match fs::read(KERNEL_BTF) {
         Ok(data) => checks.extend(kernel_types(&data)),
@@ -169,6 +174,12 @@ fn cgroups() -> Check {
         ),
         Err(error) => Check::new(NAME, Outcome::Limited, error.to_string()),
     }
+}
+
+/// Whether sockets may be closed from outside.
+#[must_use]
+pub fn may_close() -> bool {
+    has(Capability::CAP_NET_ADMIN)
 }
 
 fn has(capability: Capability) -> bool {

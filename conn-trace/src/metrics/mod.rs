@@ -5,6 +5,7 @@
 
 mod agent;
 mod connections;
+mod policies;
 mod prefixed;
 mod services;
 mod writer;
@@ -147,9 +148,11 @@ impl Collector for Exposition {
         if self.only.is_none() {
             connections::write(&mut writer, PREFIX, &[Group::new(&[], host, sampled)])?;
             agent::write(&mut writer, self)?;
+            policies::write_deliveries(&mut writer, &self.report.deliveries)?;
         }
         let services = self.services();
         services::write(&mut writer, &services)?;
+        policies::write(&mut writer, services.iter().map(|(one, _)| *one))?;
         prefixed::write(&mut writer, self, &services)
     }
 }

@@ -48,6 +48,12 @@ impl Network {
         self.net.network()
     }
 
+    /// The prefix, unless an interface is part of the address.
+    #[must_use]
+    pub fn prefix(&self) -> Option<IpNet> {
+        self.scope.is_none().then_some(self.net)
+    }
+
     /// Whether the endpoint's address is in the set.
     #[must_use]
     pub fn contains(&self, endpoint: &Endpoint) -> bool {

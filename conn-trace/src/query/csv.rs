@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::row::Row;
 
 /// The columns of every table: the fields of a row, in its order.
-const COLUMNS: [&str; 38] = [
+const COLUMNS: [&str; 39] = [
     "cid",
     "uid",
     "pid",
@@ -44,6 +44,7 @@ const COLUMNS: [&str; 38] = [
     "cgroup",
     "container",
     "service",
+    "flags",
 ];
 
 /// The columns of rates.
@@ -95,7 +96,7 @@ impl Columns {
 }
 
 /// A row's record: a cell for each column, empty where the row leaves the field out; a boolean that
-/// it leaves out is `false`.
+/// it leaves out is `false`, and words are separated by spaces.
 ///
 /// # Errors
 ///
@@ -117,6 +118,10 @@ fn text(value: Option<&Value>) -> String {
     match value {
         None => String::new(),
         Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(words)) => {
+            let words: Vec<_> = words.iter().filter_map(Value::as_str).collect();
+            words.join(" ")
+        }
         Some(other) => other.to_string(),
     }
 }

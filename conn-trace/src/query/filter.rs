@@ -3,7 +3,10 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::{address::Network, derived, pattern::Pattern, ports::Ports};
-use crate::registry::connection::{Connection, Direction, Facts};
+use crate::registry::{
+    connection::{Connection, Direction, Facts},
+    flags::Flag,
+};
 
 /// Conditions on a connection; all of those given have to hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub struct Filter {
     pub netns: Option<u32>,
     /// The configured service it belongs to.
     pub service: Option<String>,
+    /// What policies have found in it.
+    pub flag: Option<Flag>,
     /// Whether the agent's own connections are shown as well.
     pub with_self: bool,
     /// Whether there is a condition on what only the application knows, such as a NATS account.
@@ -117,6 +122,7 @@ impl Filter {
             && holds(self.service.as_ref(), |service| {
                 facts.service.as_deref() == Some(service.as_str())
             })
+            && holds(self.flag.as_ref(), |flag| facts.flags.contains(*flag))
             && !self.unknowable
     }
 }
@@ -124,6 +130,13 @@ impl Filter {
 /// A condition that was not given always holds.
 fn holds<T>(condition: Option<&T>, test: impl FnOnce(&T) -> bool) -> bool {
     condition.is_none_or(test)
+}
+
+/// From the name that rows show.
+pub(super) fn flag(text: &str) -> Option<Flag> {
+    Flag::ALL
+        .into_iter()
+        .find(|flag| text.eq_ignore_ascii_case(flag.name()))
 }
 
 /// From the name that rows show.

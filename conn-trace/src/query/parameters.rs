@@ -22,7 +22,7 @@ type Set = fn(&mut Query, &Value<'_>) -> Result<(), QueryError>;
 pub(super) type Parameter = (&'static str, Set);
 
 /// The parameters of every dialect.
-pub(super) const PARAMETERS: [Parameter; 23] = [
+pub(super) const PARAMETERS: [Parameter; 24] = [
     ("offset", |query, value| {
         // Through i64 because the value is echoed as a JSON integer, which ends at 2^63-1.
         let offset = match value.dialect().is_lenient {
@@ -104,6 +104,12 @@ pub(super) const PARAMETERS: [Parameter; 23] = [
     }),
     ("service", |query, value| {
         query.filter.service = Some(value.name("a service name")?.to_owned());
+        Ok(())
+    }),
+    ("flag", |query, value| {
+        let flag = filter::flag(value.text());
+        let expected = "idle_leak, close_wait_leak, over_limit or watchlist";
+        query.filter.flag = Some(value.parsed(flag, expected)?);
         Ok(())
     }),
     ("self", |query, value| {

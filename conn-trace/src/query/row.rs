@@ -9,6 +9,7 @@ use arrayvec::ArrayString;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer, ser::Error as _};
+use serde_json::{Value, json};
 
 use super::{
     derived,
@@ -19,6 +20,7 @@ use super::{
 };
 use crate::registry::{
     connection::{CloseCause, Connection, Direction, Endpoint, Origin, Owner, TcpState, Transport},
+    flags::{Flag, Flags},
     rates::PerSecond,
 };
 
@@ -139,6 +141,10 @@ pub struct Row<'a> {
     /// The configured service that it belongs to. Left out where it belongs to none, or not yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<&'a str>,
+    /// What policies of that service have found. Left out where there is nothing.
+    #[serde(skip_serializing_if = "has_none", serialize_with = "flags")]
+    #[schemars(with = "Vec<String>", extend("items" = flag_schema(), "minItems" = 1))]
+    pub flags: Flags,
     /// TCP's own figures. Left out unless asked for by `tcp=1`, and where there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tcp: Option<Tcp<'a>>,
@@ -205,11 +211,32 @@ impl<'a> Row<'a> {
             cgroup: facts.cgroup.as_deref(),
             container: facts.container.as_deref(),
             service: facts.service.as_deref(),
+            flags: facts.flags,
             tcp: info
                 .filter(|_| tcp)
                 .map(|info| Tcp::new(info, *state, *rtt_us)),
         }
     }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes the field by reference"
+)]
+fn flags<S: Serializer>(flags: &Flags, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(flags.iter().map(Flag::name))
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes the field by reference"
+)]
+fn has_none(flags: &Flags) -> bool {
+    flags.is_empty()
+}
+
+fn flag_schema() -> Value {
+    json!({"type": "string", "enum": Flag::ALL.map(Flag::name)})
 }
 
 /// A count, cut off at 2^63-1: clients hold it in a signed integer.

@@ -4,7 +4,7 @@ use std::{net::IpAddr, ops::Add, sync::Arc};
 
 use jiff::Timestamp;
 
-use super::rates::Rates;
+use super::{flags::Flags, rates::Rates};
 
 /// One connection at the time of a snapshot. Cheap to clone: the facts are shared.
 #[derive(Clone, Debug)]
@@ -81,6 +81,8 @@ pub struct Facts {
     pub container: Option<Arc<str>>,
     /// Name of the configured service that it belongs to, if that is known.
     pub service: Option<Arc<str>>,
+    /// What the policies of that service have found in it.
+    pub flags: Flags,
     /// Whether the agent itself owns the socket.
     pub is_self: bool,
 }

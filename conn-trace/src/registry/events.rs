@@ -5,7 +5,10 @@ use std::{collections::VecDeque, sync::Arc};
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::connection::{Connection, Origin};
+use super::{
+    connection::{Connection, Origin},
+    policies::Record,
+};
 
 /// Events remembered: what a reader may be behind.
 const KEPT: usize = 16_384;
@@ -21,11 +24,13 @@ pub enum What {
     Established,
     /// It has ended.
     Closed,
+    /// A policy has acted on it.
+    Policy,
 }
 
 impl What {
-    /// Everything that can happen, in order.
-    pub const ALL: [Self; 3] = [Self::Opened, Self::Established, Self::Closed];
+    /// Everything that can happen; but for the last, in order.
+    pub const ALL: [Self; 4] = [Self::Opened, Self::Established, Self::Closed, Self::Policy];
 
     /// What is to be told of an opening. That of a connection older than the agent was no event
     /// that it has seen.
@@ -44,6 +49,7 @@ impl What {
             Self::Opened => "opened",
             Self::Established => "established",
             Self::Closed => "closed",
+            Self::Policy => "policy",
         }
     }
 }
@@ -57,6 +63,8 @@ pub struct Event {
     pub what: What,
     /// The connection as it was then.
     pub connection: Connection,
+    /// What a policy has done, if it was one.
+    pub action: Option<Arc<Record>>,
     /// Wall clock when the agent took note.
     pub now: Timestamp,
     /// The same on `CLOCK_BOOTTIME`, in nanoseconds.
@@ -101,17 +109,33 @@ impl Events {
     }
 
     pub(crate) fn push(&mut self, what: What, connection: Connection, now: Timestamp, now_ns: u64) {
-        let number = self.last() + 1;
+        self.add(Event {
+            number: self.last() + 1,
+            what,
+            connection,
+            action: None,
+            now,
+            now_ns,
+        });
+    }
+
+    pub(crate) fn push_policy(&mut self, record: Arc<Record>) {
+        self.add(Event {
+            number: self.last() + 1,
+            what: What::Policy,
+            connection: record.connection.clone(),
+            now: record.seen,
+            now_ns: record.seen_ns,
+            action: Some(record),
+        });
+    }
+
+    fn add(&mut self, event: Event) {
+        let number = event.number;
         if self.recent.len() == KEPT {
             self.recent.pop_front();
         }
-        self.recent.push_back(Arc::new(Event {
-            number,
-            what,
-            connection,
-            now,
-            now_ns,
-        }));
+        self.recent.push_back(Arc::new(event));
         self.last.send_replace(number);
     }
 

@@ -15,6 +15,7 @@ use super::{
         CloseCause, Counters, Direction, End, Endpoint, Facts, Origin, Owner, Process, TcpInfo,
         Transport,
     },
+    flags::Flags,
     memberships::Memberships,
     names::Names,
 };
@@ -141,6 +142,7 @@ impl Describer {
             cgroup,
             container,
             service: None,
+            flags: Flags::default(),
         }
     }
 }

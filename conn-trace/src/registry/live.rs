@@ -114,6 +114,10 @@ impl LiveSet {
         Some((cid, self.by_cid.get_mut(&cid)?))
     }
 
+    pub(super) fn get_mut_by_cid(&mut self, cid: u64) -> Option<&mut Live> {
+        self.by_cid.get_mut(&cid)
+    }
+
     /// All, or the one of this number.
     pub(super) fn only(&self, cid: Option<u64>) -> impl Iterator<Item = &Live> {
         let (first, last) = cid.map_or((0, u64::MAX), |cid| (cid, cid));

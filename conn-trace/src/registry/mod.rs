@@ -9,12 +9,14 @@ pub mod connection;
 mod container;
 pub mod events;
 mod facts;
+pub mod flags;
 mod history;
 mod live;
 mod memberships;
 pub mod messages;
 mod names;
 mod owners;
+pub mod policies;
 pub mod rates;
 pub mod services;
 pub mod snapshot;
@@ -41,6 +43,7 @@ use self::{
     connection::Process,
     events::Batch,
     messages::{Choice, Told},
+    policies::Notify,
     services::{Classify, Report},
     snapshot::{Scope, Snapshot, Status, Taken, Visitor},
     state::State,
@@ -53,6 +56,8 @@ const TICK: Duration = Duration::from_millis(20);
 /// The same after it was empty: 370,000 ends per second, twice what one CPU can open. Each wake of an
 /// idle machine costs some 0.1 ms.
 const IDLE_TICK: Duration = Duration::from_millis(100);
+/// The same while a policy waits for openings, which it has 50 ms to act on.
+const PROMPT_TICK: Duration = Duration::from_millis(35);
 /// Readers that may wait for an answer; one more waits to ask.
 const WAITING_READERS: usize = 64;
 /// Looking through all file tables is slow: not more often than this.
@@ -79,6 +84,8 @@ pub struct Settings {
     pub own: Own,
     /// Which services there are.
     pub classify: Box<dyn Classify>,
+    /// Where policies send what they have done.
+    pub notify: Box<dyn Notify>,
 }
 
 /// Reads connections for a reader, and answers it.
@@ -286,7 +293,11 @@ async fn run(
         }
         tokio::select! {
             () = sleep(pause) => {
-                pause = if state.catch_up()? { TICK } else { IDLE_TICK };
+                pause = match state.catch_up()? {
+                    true => TICK,
+                    false if state.members.has_prompt_policies() => PROMPT_TICK,
+                    false => IDLE_TICK,
+                };
             }
             command = inbox.recv() => match command {
                 Some(Command::Visit(visit)) => {

@@ -24,6 +24,7 @@ use super::{
     messages::Messages,
     names::Names,
     owners,
+    policies::Enforcer,
     services::{self, Members, Membership, Rounds, Stage, at},
     snapshot::Losses,
 };
@@ -66,6 +67,7 @@ pub(super) struct State {
     pub(super) reviewed: Instant,
     pub(super) audit: Audit,
     pub(super) members: Members,
+    pub(super) enforcer: Enforcer,
     pub(super) rounds: Rounds,
     pub(super) last_loss: Option<Timestamp>,
     /// Sockets without an owner as of the last snapshot, by the inode of their file.
@@ -81,6 +83,7 @@ impl State {
             max_connections,
             own,
             classify,
+            notify,
         } = settings;
         Self {
             describer: Describer {
@@ -111,6 +114,7 @@ impl State {
             reviewed: Instant::now(),
             audit: Audit::new(),
             members: Members::new(classify, services::now()),
+            enforcer: Enforcer::new(notify),
             rounds: Rounds::new(),
             ownerless: HashMap::new(),
         }
@@ -141,6 +145,7 @@ impl State {
         self.settle_levels(is_active);
         self.notice_losses()?;
         self.attend_to_readers()?;
+        self.enforce()?;
         Ok(is_active || self.messages.has_readers())
     }
 
@@ -536,9 +541,10 @@ pub(super) fn ended_connection(
     }
 }
 
-/// Carries over what newly made facts do not know: a start that was estimated, an owner that was
-/// found by a scan, and the wall clock of a start that has not moved.
+/// Carries over what newly made facts do not know: what policies have found, a start that was estimated,
+/// an owner that was found by a scan, and the wall clock of a start that has not moved.
 fn settle(facts: &mut Facts, before: &Facts) {
+    facts.flags = before.flags;
     if facts.origin != Origin::Opened || facts.start_ns == before.start_ns {
         facts.start_ns = before.start_ns;
         facts.start = before.start;

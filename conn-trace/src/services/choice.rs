@@ -17,6 +17,11 @@ impl<T> Choice<T> {
         self.0.first()
     }
 
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter()
+    }
+
     /// Whether any of them is meant.
     pub fn any(&self, test: impl FnMut(&T) -> bool) -> bool {
         self.0.iter().any(test)

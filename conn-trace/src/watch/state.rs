@@ -168,6 +168,7 @@ impl State {
                 self.note_gap(lost);
                 None
             }
+            What::Policy {} => None,
         }
     }
 

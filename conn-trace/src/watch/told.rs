@@ -17,10 +17,20 @@ pub(super) struct Told {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(super) enum What {
-    Opened { connection: Row },
-    Established { connection: Row },
-    Closed { connection: Row },
-    Lost { lost: Option<u64> },
+    Opened {
+        connection: Row,
+    },
+    Established {
+        connection: Row,
+    },
+    Closed {
+        connection: Row,
+    },
+    Lost {
+        lost: Option<u64>,
+    },
+    /// What becomes of the connection is told by itself.
+    Policy {},
 }
 
 impl What {
@@ -30,7 +40,7 @@ impl What {
             Self::Opened { connection }
             | Self::Established { connection }
             | Self::Closed { connection } => Some(connection),
-            Self::Lost { .. } => None,
+            Self::Lost { .. } | Self::Policy {} => None,
         }
     }
 }

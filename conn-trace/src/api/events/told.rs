@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::message::{LostMessages, ToldMessage};
 use crate::{
+    api::action::Acted,
     query::{Integer, Row},
     registry::{
         events::{Event, What},
@@ -36,9 +37,12 @@ pub(in crate::api) struct Happened<'a> {
     /// What happened.
     #[schemars(extend("enum" = What::ALL.map(What::name)))]
     event: &'static str,
-    /// When: the `start` or `stop` of the connection.
+    /// When: the `start` or `stop` of the connection; of `policy`, when it acted.
     time: Timestamp,
-    /// The connection; of `closed`, its final row.
+    /// What a policy has done; with `policy` alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<Acted<'a>>,
+    /// The connection; of `closed`, its final row, which that of `policy` may be as well.
     connection: Row<'a>,
 }
 
@@ -63,10 +67,12 @@ impl<'a> Told<'a> {
         Self::Happened(Box::new(Happened {
             id,
             event: event.what.name(),
-            time: match (event.what, &connection.end) {
-                (What::Closed, Some(end)) => end.stop,
-                _ => connection.facts.start,
+            time: match (event.what, &connection.end, &event.action) {
+                (_, _, Some(record)) => record.time,
+                (What::Closed, Some(end), None) => end.stop,
+                (_, _, None) => connection.facts.start,
             },
+            policy: event.action.as_deref().map(Acted::of),
             connection: Row::new(connection, event.now, event.now_ns, false),
         }))
     }

@@ -23,6 +23,7 @@ use crate::{
         connection::{Connection, Counters},
         events::{Batch, Events, What},
         messages::{Choice, Item, Told},
+        policies::Record,
         services::{Classify, Report, report::tests::report},
         snapshot::{Scope, Snapshot, Status},
     },
@@ -118,6 +119,11 @@ impl Fake {
         state.events.push(what, connection, NOW, NOW_NS);
     }
 
+    /// Lets a policy act.
+    pub(super) fn acts(&self, record: Record) {
+        self.0.lock().unwrap().events.push_policy(record.into());
+    }
+
     /// Lets a connection move something, for those that want its messages.
     pub(super) fn moves(&self, connection: &Connection, item: Item) {
         let state = self.0.lock().unwrap();
@@ -208,6 +214,15 @@ pub(super) fn configuration() -> Arc<Configuration> {
         name = "fix"
         direction = "out"
         connection_limit = 100
+        [[service.policy]]
+        kind = "limit"
+        connections = 10
+        action = "event"
+        [service.policy.adaptive]
+        signal = "memory"
+        high = 90
+        low = 80
+        connections = 5
 
         [[service]]
         name = "rest"

@@ -15,7 +15,9 @@ use crate::{
     registry::{
         connection::{CloseCause, Counters, TcpInfo, TcpState},
         events::What,
+        flags::Flag,
         messages::{Item, Message},
+        policies::{Action, Outcome, Record},
     },
 };
 
@@ -236,6 +238,19 @@ async fn events_are_as_the_document_says() {
         fake.moves(&connection, Item::Message(message));
     }
     fake.moves(&connection, Item::Lost(1));
+    fake.acts(Record {
+        time: fixture::NOW,
+        service: "fix".into(),
+        policy: "limit".into(),
+        kind: "limit",
+        action: Action::Close,
+        outcome: Outcome::Failed("no reason".to_owned()),
+        flag: Flag::OverLimit,
+        reason: "2 connections, limit 1".to_owned(),
+        connection: connection.clone(),
+        seen: fixture::NOW,
+        seen_ns: fixture::NOW_NS,
+    });
     seed[0] = 5;
     fake.happens(What::Closed, fixture::connection(1, seed));
     let told = read_until(&mut stream, "\"close_cause\"").await;
@@ -254,6 +269,7 @@ async fn events_are_as_the_document_says() {
         "message",
         "message",
         "lost_messages",
+        "policy",
         "closed",
     ];
     assert_eq!(names, expected);

@@ -97,6 +97,28 @@ async fn a_service_by_itself() {
         .sum();
     assert_eq!(detail["closed"], ended);
     assert_eq!(detail["duration_seconds"]["count"], ended);
+    let open =
+        detail["connections"].as_u64().unwrap() + detail["states"]["CLOSED"].as_u64().unwrap();
+    let policy = &detail["policies"][0];
+    assert_eq!(
+        (&policy["name"], &policy["kind"]),
+        (&json!("limit"), &json!("limit"))
+    );
+    assert_eq!(policy["dry_run"], true);
+    assert_eq!(
+        (&policy["connections"], &policy["is_tight"]),
+        (&json!(10), &json!(false))
+    );
+    assert_eq!(policy["flagged"], open - 10);
+    assert_eq!(policy["outcomes"]["failed"], open - 10);
+    let actions = detail["actions"].as_array().unwrap();
+    assert_eq!(actions.len() as u64, (open - 10).min(100));
+    assert_eq!(actions[0]["error"], "no reason");
+    assert_eq!(
+        actions[0]["reason"],
+        format!("{open} connections, limit 10")
+    );
+    assert!(actions[0]["connection"]["cid"].is_u64());
     for path in [
         "/services/nobody",
         "/services/nobody/connz",

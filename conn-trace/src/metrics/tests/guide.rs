@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{Form, exposition};
-use crate::query::tests::fixture;
+use crate::{query::tests::fixture, registry::policies::Deliveries};
 
 const GUIDE: &str = include_str!("../../../../docs/guide.md");
 
@@ -13,12 +13,28 @@ const CONFIGURATION: &str = r#"
     remote_ip = ["0.0.0.0/0", "::/0"]
     metric_prefix = "fix"
     connection_limit = 9
+    [[service.policy]]
+    kind = "limit"
+    connections = 9
+    action = "event"
+    [service.policy.adaptive]
+    signal = "memory"
+    high = 90
+    low = 80
+    connections = 5
 "#;
 
 #[test]
 fn every_family_is_in_the_guide_and_no_other() {
     let mut exposition = exposition(CONFIGURATION, &fixture::snapshot(&fixture::seeds(300)));
     exposition.report.status.last_loss = Some(fixture::NOW);
+    exposition.report.deliveries = vec![Deliveries {
+        host: "localhost:80".to_owned(),
+        waiting: 1,
+        delivered: 2,
+        failures: 3,
+        dropped: 4,
+    }];
     let text = Arc::new(exposition).text(Form::Text).unwrap();
     let families: BTreeSet<_> = text
         .lines()

@@ -87,6 +87,11 @@ fn cells_are_the_values() {
                 let value = fields.iter().find(|(name, _)| name == column);
                 let expected = match value {
                     Some((_, Value::String(text))) => text.clone(),
+                    Some((_, Value::Array(words))) => {
+                        let words: Vec<_> =
+                            words.iter().map(|word| word.as_str().unwrap()).collect();
+                        words.join(" ")
+                    }
                     Some((_, value)) => value.to_string(),
                     None if ["preexisting", "start_estimated"].contains(&column) => "false".into(),
                     None => String::new(),

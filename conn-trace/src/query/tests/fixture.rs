@@ -11,6 +11,7 @@ use crate::registry::{
         CloseCause, Connection, Counters, Direction, End, Endpoint, Facts, Origin, Owner, Process,
         TcpInfo, TcpState, Transport,
     },
+    flags::Flag,
     rates::{PerSecond, Rates},
     snapshot::{Losses, Snapshot, Status, Tracing},
 };
@@ -138,6 +139,10 @@ pub(crate) fn connection(cid: u64, seed: Seed) -> Connection {
         cgroup: (cgroup > 0).then(|| format!("/system.slice/{cgroup}.service").into()),
         container: (cgroup > 4).then(|| "c0ffee".into()),
         service: (peer > 3).then(|| "fix".into()),
+        flags: Flag::ALL
+            .into_iter()
+            .take(usize::from(retrans % 5))
+            .collect(),
         is_self: myself == 5,
     };
     Connection {

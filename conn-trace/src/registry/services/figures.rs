@@ -9,6 +9,7 @@ use crate::{
     kernel::ProgramRuns,
     registry::{
         connection::{Counters, Facts, TcpState},
+        policies::{Deliveries, PolicyFigures, Record},
         snapshot::Status,
     },
 };
@@ -28,6 +29,8 @@ pub struct Report {
     pub services: Vec<ServiceFigures>,
     /// Open connections of which it is not known yet where they belong.
     pub undecided: u64,
+    /// What became of the records of actions that were to be sent somewhere.
+    pub deliveries: Vec<Deliveries>,
     /// The agent's own figures. Bytes that no call moved are missing in its sums.
     pub status: Status,
     /// What the programs took, where the kernel measures it.
@@ -59,6 +62,10 @@ pub struct ServiceFigures {
     pub processes: Shares<Option<Arc<str>>>,
     /// The oldest open connections, as many as the service asks for, the oldest first.
     pub oldest: Vec<Arc<Facts>>,
+    /// Its policies, in the order of the configuration.
+    pub policies: Vec<PolicyFigures>,
+    /// The last of what they have done, the newest first.
+    pub actions: Vec<Arc<Record>>,
 }
 
 /// What was counted, and what is open now.

@@ -12,7 +12,9 @@ use super::{
 };
 use crate::registry::{
     connection::{Connection, Counters, Facts, Origin},
+    flags::Flags,
     live::Key,
+    policies::{Engine, Signal},
 };
 
 /// What is known of one service.
@@ -22,6 +24,7 @@ pub(super) struct Watched {
     pub(super) tally: Tally,
     pub(super) by: Breakdowns,
     pub(super) sampled: SampledSums,
+    pub(super) engine: Engine,
 }
 
 /// All services, and the host as a whole. The agent's own connections are in neither.
@@ -56,6 +59,7 @@ impl Members {
         now: At,
     ) -> Membership {
         let mut membership = Membership {
+            cid: facts.cid,
             stage,
             place: match facts.is_self {
                 true => Place::Own,
@@ -96,6 +100,7 @@ impl Members {
             watched.tally.open(false, facts.start_ns);
             let client = watched.service.client(&facts.peer);
             *keys = Some(watched.by.enter(facts, client));
+            watched.engine.enter(facts, facts.start_ns, true);
         }
     }
 
@@ -146,6 +151,8 @@ impl Members {
                 let since = since(membership, facts, now);
                 watched.tally.open(membership.has_joined, since);
                 let client = watched.service.client(&facts.peer);
+                let is_new = !membership.has_joined;
+                watched.engine.enter(facts, facts.start_ns, is_new);
                 Some(watched.by.enter(facts, client))
             }
         };
@@ -212,6 +219,7 @@ impl Members {
                 None => watched.tally.fail(connection),
                 Some(keys) => {
                     watched.tally.close(connection, moved);
+                    watched.engine.ended(connection);
                     watched.by.leave(keys, moved);
                 }
             }
@@ -228,6 +236,7 @@ impl Members {
             match keys {
                 None => watched.tally.connecting -= 1,
                 Some(keys) => {
+                    watched.engine.leave(membership.cid);
                     watched.tally.leave(moved, now.ns);
                     watched.by.leave(&keys, moved);
                 }
@@ -264,6 +273,8 @@ impl Members {
                 mem::swap(&mut watched.tally, &mut before.tally);
                 mem::swap(&mut watched.by, &mut before.by);
                 mem::swap(&mut watched.sampled, &mut before.sampled);
+                mem::swap(&mut watched.engine, &mut before.engine);
+                watched.engine.replace(&watched.service.policies);
             }
             places.push(at);
         }
@@ -292,6 +303,11 @@ impl Members {
         if let (Some((at, keys)), Verdict::Of(now_at)) = (&before, verdict)
             && *at == now_at
         {
+            if keys.is_some() {
+                self.services[*at]
+                    .engine
+                    .enter(facts, facts.start_ns, false);
+            }
             membership.place = Place::Service(*at, keys.clone());
             self.undecided.remove(&key);
             return;
@@ -306,6 +322,44 @@ impl Members {
         membership.has_joined = membership.stage == Stage::Open;
         self.undecided.insert(key);
         self.review(key, membership, facts, now);
+    }
+
+    /// Whether a policy has something to do, unless pressure has changed.
+    pub(in crate::registry) fn is_policy_due(&self, now_ns: u64) -> bool {
+        self.services.iter().any(|one| one.engine.is_due(now_ns))
+    }
+
+    /// Whether one of them has to act soon after an opening.
+    pub(in crate::registry) fn has_prompt_policies(&self) -> bool {
+        self.services.iter().any(|one| one.engine.is_prompt())
+    }
+
+    /// Whether one of them looks at this sign of pressure.
+    pub(in crate::registry) fn wants_signal(&self, signal: Signal) -> bool {
+        self.services
+            .iter()
+            .any(|one| one.engine.has_signal(signal))
+    }
+
+    /// The numbers of services with policies.
+    pub(in crate::registry) fn with_policies(&self) -> Vec<usize> {
+        let services = self.services.iter().enumerate();
+        let has_some = |(at, one): (usize, &Watched)| (!one.engine.is_empty()).then_some(at);
+        services.filter_map(has_some).collect()
+    }
+
+    /// The name and the policies of the service of this number.
+    pub(in crate::registry) fn engine(&mut self, at: usize) -> (&Arc<str>, &mut Engine) {
+        let watched = &mut self.services[at];
+        (&watched.service.name, &mut watched.engine)
+    }
+
+    /// What policies have found in a connection.
+    pub(in crate::registry) fn flags(&self, membership: &Membership) -> Flags {
+        match membership.place {
+            Place::Service(at, _) => self.services[at].engine.flags(membership.cid),
+            Place::Own | Place::Undecided | Place::Nowhere => Flags::default(),
+        }
     }
 
     /// Nothing from before this moment will be told any more.
@@ -348,6 +402,7 @@ fn watched(classify: &dyn Classify, now: At) -> Vec<Watched> {
             tally: Tally::new(now),
             by: Breakdowns::default(),
             sampled: SampledSums::default(),
+            engine: Engine::new(&service.policies),
         })
         .collect()
 }

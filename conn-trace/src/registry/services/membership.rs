@@ -28,6 +28,8 @@ pub(super) enum Place {
 /// What a connection has been counted as.
 #[derive(Clone, Debug)]
 pub(in crate::registry) struct Membership {
+    /// The number of the connection.
+    pub(super) cid: u64,
     pub(super) stage: Stage,
     pub(super) place: Place,
     /// Whether it was open before it came to be known.

@@ -29,7 +29,10 @@ pub(super) use self::{
     membership::{Membership, Stage},
     report::{Rounds, at, now},
 };
-use super::connection::{Endpoint, Facts};
+use super::{
+    connection::{Endpoint, Facts},
+    policies::{self, Policy},
+};
 
 /// Where a connection belongs, as far as its facts tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,14 +70,14 @@ pub struct Service {
     pub top: usize,
     /// The oldest connections that are shown one by one.
     pub oldest: usize,
+    /// What is to be found in its connections, and what is done then.
+    pub policies: Vec<Policy>,
 }
 
 impl Service {
     /// The client of a connection, as this service tells clients apart.
     fn client(&self, peer: &Endpoint) -> ipnet::IpNet {
         let (v4, v6) = self.client_prefix;
-        let bits = if peer.ip.is_ipv4() { v4 } else { v6 };
-        let whole = ipnet::IpNet::from(peer.ip);
-        ipnet::IpNet::new(peer.ip, bits).map_or(whole, |net| net.trunc())
+        policies::prefix(peer, v4, v6)
     }
 }

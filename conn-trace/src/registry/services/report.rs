@@ -26,6 +26,7 @@ use crate::{
         connection::{Counters, Facts, Owner, TcpState, Transport},
         facts,
         live::{Key, Live},
+        policies::Deliveries,
         snapshot::Status,
         state::State,
     },
@@ -107,6 +108,7 @@ impl State {
             now_ns: moment.boot_ns,
             status: self.figures(self.ended + host.live + own)?,
             programs: self.tracer.program_runs(),
+            deliveries: self.enforcer.notify.deliveries(),
             host,
             of_services,
         };
@@ -241,6 +243,7 @@ impl State {
                 counters,
                 now,
             );
+            facts.flags = self.members.flags(&live.membership);
         }
         Ok(())
     }
@@ -261,6 +264,7 @@ impl Members {
             now_ns,
             host,
             of_services,
+            deliveries,
             status,
             programs,
         } = look;
@@ -279,9 +283,12 @@ impl Members {
                     clients: watched.by.clients.top(watched.service.top),
                     ports: watched.by.ports.top(watched.service.top),
                     processes: watched.by.processes.top(watched.service.top),
+                    policies: watched.engine.figures(),
+                    actions: watched.engine.newest_records(),
                 })
                 .collect(),
             undecided: self.undecided.len() as u64,
+            deliveries,
             status,
             programs,
         }
@@ -310,6 +317,7 @@ struct Look {
     now_ns: u64,
     host: Open,
     of_services: Vec<Open>,
+    deliveries: Vec<Deliveries>,
     status: Status,
     programs: Vec<ProgramRuns>,
 }
@@ -371,7 +379,35 @@ pub(crate) mod tests {
     use std::{collections::HashMap, sync::Arc};
 
     use super::{At, Classify, Look, Members, Open, Place, Report, Sampled, Stage, Status};
-    use crate::{kernel::ProgramRuns, registry::snapshot::Snapshot};
+    use crate::{
+        kernel::ProgramRuns,
+        registry::{
+            connection::{Connection, TcpState},
+            policies::{Outcome, Seen},
+            snapshot::Snapshot,
+        },
+    };
+
+    /// Lets policies look for the first time, and fail.
+    fn enforce(members: &mut Members, open: &[Connection], now: At) {
+        for at in members.with_policies() {
+            let (service, engine) = members.engine(at);
+            let seen = Seen {
+                state: TcpState::Established,
+                active_ns: now.ns,
+            };
+            let (findings, _) = engine.look(now.ns, None, |_| Some(seen));
+            for finding in findings {
+                let found = open.iter().find(|one| one.facts.cid == finding.cid);
+                let found = found.unwrap().clone();
+                let outcome = Outcome::Failed("no reason".to_owned());
+                let now = (now.wall, now.ns);
+                let record = engine.record(service, &finding, outcome, found, now);
+                engine.acted(&finding, record, 0);
+            }
+            engine.due_records(now.ns);
+        }
+    }
 
     /// That of an agent that has seen these connections open, and some of them end.
     pub(crate) fn report(
@@ -416,11 +452,13 @@ pub(crate) mod tests {
                 by_cid.insert(facts.cid, Arc::clone(&connection.facts));
             }
         }
+        enforce(&mut members, open, now);
         let look = Look {
             now: now.wall,
             now_ns: *now_ns,
             host,
             of_services,
+            deliveries: Vec::new(),
             status,
             programs: vec![ProgramRuns {
                 program: "state_changed".to_owned(),

@@ -1,5 +1,7 @@
 //! What is taken, what is refused and with which words, and what belongs where.
 
+mod policies;
+
 use std::{path::Path, sync::Arc};
 
 use super::{ConfigError, Configuration};
