@@ -12,6 +12,7 @@ mod facts;
 pub mod flags;
 mod history;
 mod live;
+mod losses;
 mod memberships;
 pub mod messages;
 mod names;

@@ -5,10 +5,10 @@ use std::{
     collections::{HashMap, HashSet},
     mem,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use conn_trace_common::table::{ColdEntry, FLAG_BASED, FLAG_MPTCP, HotEntry};
+use conn_trace_common::table::{ColdEntry, FLAG_BASED, HotEntry};
 use jiff::Timestamp;
 
 use super::{
@@ -37,11 +37,6 @@ use crate::kernel::{
     table::Entry,
 };
 
-/// How often the kernel is asked for runs that it skipped.
-const MISSES_INTERVAL: Duration = Duration::from_secs(1);
-/// A loss that goes on is not told more often than this.
-const WARNING_INTERVAL: Duration = Duration::from_secs(10);
-
 /// Everything the agent knows.
 pub(super) struct State {
     pub(super) tracer: Tracer,
@@ -54,13 +49,13 @@ pub(super) struct State {
     /// Sums over the connections that have left the table.
     pub(super) ended: Counters,
     pub(super) losses: Losses,
-    unreadable_records: u64,
+    pub(super) unreadable_records: u64,
     /// Records taken from the ring.
     pub(super) records: u64,
     /// Messages on connections that had not been listed yet: they are older than the agent.
-    uncounted_before: u64,
-    last_warning: Option<Instant>,
-    misses_read: Instant,
+    pub(super) uncounted_before: u64,
+    pub(super) last_warning: Option<Instant>,
+    pub(super) misses_read: Instant,
     reserved: Reserved,
     pub(super) messages: Messages,
     /// When readers of messages were last offered all connections.
@@ -168,7 +163,7 @@ impl State {
         }
     }
 
-    fn opened(&mut self, key: Key, slot: u32, entry: Option<&Entry>, moment: &Moment) {
+    pub(super) fn opened(&mut self, key: Key, slot: u32, entry: Option<&Entry>, moment: &Moment) {
         if self.live.contains(key) {
             return;
         }
@@ -301,72 +296,6 @@ impl State {
             self.members.establish(&mut membership, facts);
         }
         membership
-    }
-
-    /// Looks at the loss counters; lost records are made up for from the table.
-    fn notice_losses(&mut self) -> Result<(), LoadError> {
-        let stats = self.tracer.table().stats();
-        let losses = Losses {
-            untracked: stats.untracked,
-            untracked_messages: stats.untracked_messages - self.uncounted_before,
-            ring_records: stats.ring_lost + self.unreadable_records,
-            ring_closed: stats.ring_lost_closed,
-            missed_runs: self.missed_runs()?,
-            missed_ends: self.audit.missed_ends,
-        };
-        if losses == self.losses {
-            return Ok(());
-        }
-        if self
-            .last_warning
-            .is_none_or(|warned| warned.elapsed() >= WARNING_INTERVAL)
-        {
-            tracing::warn!(?losses, "something could not be counted");
-            self.last_warning = Some(Instant::now());
-        }
-        let records_lost = losses.ring_records != self.losses.ring_records
-            || losses.ring_closed != self.losses.ring_closed;
-        self.losses = losses;
-        self.last_loss = Some(Timestamp::now());
-        if records_lost {
-            self.reconcile()
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Asking the kernel takes four system calls: once in a while is enough for what is rare.
-    fn missed_runs(&mut self) -> Result<u64, LoadError> {
-        if self.misses_read.elapsed() < MISSES_INTERVAL {
-            return Ok(self.losses.missed_runs);
-        }
-        self.misses_read = Instant::now();
-        self.tracer.missed_runs()
-    }
-
-    /// Reads the whole table: takes up what no record told of.
-    fn reconcile(&mut self) -> Result<(), LoadError> {
-        let moment = self.tracer.now()?;
-        let (mut open, mut ended) = (Vec::new(), Vec::new());
-        self.tracer
-            .table()
-            .scan(|entry| open.push(entry), |entry| ended.push(entry));
-        // One that is closed is reported when its socket is destroyed, and may have been by now: the
-        // programs put the record into the ring and then free the slot. MPTCP's is left to the audit.
-        open.retain(|entry| {
-            TcpState::from_kernel(entry.hot.state) != TcpState::Close
-                || entry.hot.flags & FLAG_MPTCP != 0
-        });
-        for entry in open {
-            let key = (entry.hot.cookie, entry.hot.generation);
-            self.opened(key, entry.slot, Some(&entry), &moment);
-        }
-        let messages = self.take_messages();
-        self.tell_messages(messages, &moment);
-        for entry in ended {
-            self.closed(&entry.hot, &entry.cold, &moment);
-        }
-        Ok(())
     }
 
     /// After the start: bounds the age of connections older than the agent by their last data,
