@@ -1,7 +1,8 @@
 // One end of a FIX 4.2 session, by QuickFIX.
 //
 //   session accept SETTINGS            confirms every order, until standard input ends
-//   session initiate SETTINGS ORDERS   logs on, sends each order when the one before it is confirmed, logs off
+//   session initiate SETTINGS ORDERS   logs on, sends each order when the one before it is confirmed, and logs off
+//                                      once standard input has ended
 //
 // Both write QuickFIX's own logs of messages and events where SETTINGS say.
 
@@ -36,7 +37,7 @@ public:
 
     void onLogout(const FIX::SessionID &) override {
         std::lock_guard<std::mutex> lock(mutex_);
-        ended_ = logged_off_;
+        is_ended_ = true;
         changed_.notify_all();
     }
 
@@ -67,9 +68,18 @@ public:
 
     void onMessage(const FIX42::ExecutionReport &, const FIX::SessionID &session) override { next(session); }
 
-    void wait() {
+    // Until the last order is confirmed.
+    FIX::SessionID confirmed() {
         std::unique_lock<std::mutex> lock(mutex_);
-        changed_.wait(lock, [this] { return ended_; });
+        changed_.wait(lock, [this] { return is_confirmed_; });
+        return session_;
+    }
+
+    void log_off(const FIX::SessionID &session) {
+        std::unique_lock<std::mutex> lock(mutex_);
+        is_ended_ = false;
+        FIX::Session::lookupSession(session)->logout("done");
+        changed_.wait(lock, [this] { return is_ended_; });
     }
 
 private:
@@ -77,8 +87,10 @@ private:
 
     void next(const FIX::SessionID &session) {
         if (left_ == 0) {
-            logged_off_ = true;
-            FIX::Session::lookupSession(session)->logout("done");
+            std::lock_guard<std::mutex> lock(mutex_);
+            session_ = session;
+            is_confirmed_ = true;
+            changed_.notify_all();
             return;
         }
         // Of different lengths.
@@ -93,11 +105,17 @@ private:
     }
 
     int left_;
-    bool logged_off_ = false;
-    bool ended_ = false;
+    FIX::SessionID session_;
+    bool is_confirmed_ = false;
+    bool is_ended_ = false;
     std::mutex mutex_;
     std::condition_variable changed_;
 };
+
+void read_to_end() {
+    while (std::getchar() != EOF) {
+    }
+}
 
 } // namespace
 
@@ -110,14 +128,15 @@ int main(int count, char **arguments) try {
         Application application(-1);
         FIX::SocketAcceptor acceptor(application, stores, settings, logs);
         acceptor.start();
-        while (std::getchar() != EOF) {
-        }
+        read_to_end();
         acceptor.stop();
     } else {
         Application application(std::stoi(arguments[3]));
         FIX::SocketInitiator initiator(application, stores, settings, logs);
         initiator.start();
-        application.wait();
+        const FIX::SessionID session = application.confirmed();
+        read_to_end();
+        application.log_off(session);
         initiator.stop();
     }
     return 0;

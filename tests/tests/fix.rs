@@ -1,4 +1,5 @@
-//! `conn-trace watch` over FIX sessions, against what QuickFIX has logged of them.
+//! `conn-trace watch`, the FIX exporter's series and its dashboard in a real Prometheus over FIX sessions,
+//! against what QuickFIX has logged of them.
 
 use std::{
     fs,
@@ -10,9 +11,10 @@ use std::{
 
 use conn_trace_tests::{
     agent::{Agent, free_address},
+    prometheus::{Prometheus, Sample},
     skip::{installed, skip},
     sockets::is_listening,
-    wait::eventually,
+    wait::{eventually, eventually_equal},
     watch::{Ending, Watch, counts},
 };
 use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
@@ -228,11 +230,43 @@ fn assert_agrees(entry: &Value, session: &End) {
     );
 }
 
+/// The values that an expression of the dashboard gives.
+#[track_caller]
+fn values(prometheus: &Prometheus, expression: &str) -> Vec<f64> {
+    let samples = prometheus.query(expression).expect(expression);
+    samples.iter().map(Sample::value).collect()
+}
+
+/// Waits until the dashboard shows so many sessions, each in all its panels.
+#[track_caller]
+fn assert_shown(prometheus: &Prometheus, active: usize, since: Timestamp) {
+    for expression in ["sum(fix_connections_active)", "fix_connections_active"] {
+        eventually_equal(expression, &vec![active as f64], || {
+            values(prometheus, expression)
+        });
+    }
+    for expression in [
+        "count(fix_connection_duration_seconds) or vector(0)",
+        "sum(fix_connections_by_port) or vector(0)",
+    ] {
+        eventually_equal(expression, &vec![active as f64], || {
+            values(prometheus, expression)
+        });
+    }
+    for lived in values(prometheus, "fix_connection_duration_seconds") {
+        let most = Timestamp::now().duration_since(since).as_secs_f64();
+        assert!((0.0..=most).contains(&lived), "{lived} s of {most}");
+    }
+}
+
 #[test]
 fn sessions_are_those_that_the_engine_has_logged() {
     let test = "sessions_are_those_that_the_engine_has_logged";
     let build = tempfile::tempdir().expect("a directory");
     let Some(program) = program(test, build.path()) else {
+        return;
+    };
+    let Some([prometheus]) = installed(test, ["prometheus"]) else {
         return;
     };
     let port = free_address().port();
@@ -255,12 +289,35 @@ fn sessions_are_those_that_the_engine_has_logged() {
     let range = [format!("--min-port={port}"), format!("--max-port={port}")];
     let mut watch = Watch::start(&agent, &["--ip=127.0.0.1", &range[0], &range[1]]);
 
+    let prometheus = Prometheus::start(&prometheus, agent.address, &["fix-connections"], "");
+    // What has increased is seen by who was there before.
+    eventually_equal("a scrape before the sessions", &vec![0.0], || {
+        values(&prometheus, "fix_connections_total")
+    });
     let sessions = SESSIONS.map(|orders| {
+        let since = Timestamp::now();
         let mut session = End::start(&program, "initiate", port, &[&orders.to_string()]);
+        assert_shown(&prometheus, 1, since);
         session.wait();
+        assert_shown(&prometheus, 0, since);
         session
     });
     venue.wait();
+    for (expression, expected) in [
+        ("fix_connections_total", SESSIONS.len()),
+        ("fix_connections_peak", 1),
+        ("up{job=\"fix-connections\"}", 1),
+    ] {
+        eventually_equal(expression, &vec![expected as f64], || {
+            values(&prometheus, expression)
+        });
+    }
+    // Prometheus extrapolates.
+    let increase = values(&prometheus, "increase(fix_connections_total[1h])");
+    assert!(
+        matches!(increase[..], [sessions] if sessions >= SESSIONS.len() as f64),
+        "{increase:?}"
+    );
     let mut ended = Vec::new();
     while ended.len() < 2 * SESSIONS.len() {
         let line = watch.line();
