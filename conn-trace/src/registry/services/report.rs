@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// Sockets that one report reads, so that a small host has figures of this moment; where there are
-/// more, the next one goes on. At 1.2 µs each that is a sixteenth of what a scrape may take. The audit
+/// more, the next one goes on. At 1 µs each that is a twentieth of what a scrape may take. The audit
 /// reads all of them every few seconds.
 const SAMPLED: usize = 1024;
 /// How often connections are looked at that are not decided.
