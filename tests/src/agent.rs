@@ -1,13 +1,17 @@
 //! The agent under test, started as its users start it.
 
 use std::{
+    collections::HashMap,
     env,
     ffi::OsString,
     fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::PathBuf,
     process::{self, Child, Command, ExitStatus, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
 };
 
@@ -52,6 +56,9 @@ pub struct Agent {
     pub address: SocketAddr,
     client: Client,
     log: NamedTempFile,
+    /// Whose rows have been seen, by `cid`: the kernel may choose a port again within seconds on loopback
+    /// (`net.ipv4.tcp_tw_reuse`), and then ends that differ have the same addresses.
+    seen: Mutex<HashMap<u64, u32>>,
 }
 
 impl Agent {
@@ -130,6 +137,7 @@ impl Agent {
             address,
             client: Client::new(address),
             log,
+            seen: Mutex::default(),
         }
     }
 
@@ -217,6 +225,15 @@ impl Agent {
         ))
     }
 
+    /// The same without those that are known to be another end's.
+    #[track_caller]
+    fn own_rows_of(&self, end: &End, state: &str) -> Vec<Row> {
+        let mut rows = self.rows_of(end, state);
+        let seen = self.seen.lock().expect("no test has failed meanwhile");
+        rows.retain(|row| seen.get(&row.cid).is_none_or(|id| *id == end.id));
+        rows
+    }
+
     /// The one row of an end that is open.
     #[track_caller]
     pub fn open(&self, end: &End) -> Row {
@@ -226,7 +243,7 @@ impl Agent {
     /// The one row of an end.
     #[track_caller]
     pub fn one(&self, end: &End, state: &str) -> Row {
-        let mut rows = self.rows_of(end, state);
+        let mut rows = self.own_rows_of(end, state);
         let brief: Vec<_> = rows.iter().map(brief).collect();
         assert_eq!(
             rows.len(),
@@ -234,14 +251,17 @@ impl Agent {
             "{state} rows of {end:?}: {brief:?}; {:?}\n{rows:#?}",
             self.varz().conn_trace
         );
-        rows.remove(0)
+        let row = rows.remove(0);
+        let mut seen = self.seen.lock().expect("no test has failed meanwhile");
+        seen.insert(row.cid, end.id);
+        row
     }
 
     /// Waits until an end is closed, and gives its one row.
     #[track_caller]
     pub fn closed(&self, end: &End) -> Row {
         eventually_equal("open rows of a closed end", &0, || {
-            self.rows_of(end, "open").len()
+            self.own_rows_of(end, "open").len()
         });
         let row = self.one(end, "closed");
         assert_eq!(row.state, "CLOSED", "{row:#?}");
