@@ -44,6 +44,18 @@ impl Counts {
             out_calls: self.out_calls + other.out_calls,
         }
     }
+
+    /// In the order of `in_bytes`, `out_bytes`, `in_msgs`, `out_msgs`.
+    #[must_use]
+    pub fn moved(self) -> [u64; 4] {
+        let Self {
+            in_bytes,
+            out_bytes,
+            in_calls,
+            out_calls,
+        } = self;
+        [in_bytes, out_bytes, in_calls, out_calls]
+    }
 }
 
 /// A line to a peer.

@@ -40,16 +40,6 @@ const COUNTS: [&str; 7] = [
 ];
 const MOVED: [&str; 4] = ["in_bytes", "out_bytes", "in_msgs", "out_msgs"];
 
-fn moved(counts: Counts) -> [u64; 4] {
-    let Counts {
-        in_bytes,
-        out_bytes,
-        in_calls,
-        out_calls,
-    } = counts;
-    [in_bytes, out_bytes, in_calls, out_calls]
-}
-
 /// One service for each end of the connections to this address.
 fn both_ends(address: SocketAddr) -> String {
     let port = address.port();
@@ -110,7 +100,7 @@ fn openings_ends_failures_and_bytes_are_those_of_both_ends() {
         });
         let one = service(&agent, name);
         let expected = counts.plus(without_calls(older));
-        assert_eq!(fields(&one, MOVED), moved(expected), "{name}");
+        assert_eq!(fields(&one, MOVED), expected.moved(), "{name}");
         assert_eq!(one["states"]["ESTABLISHED"], 18, "{name}");
         assert_eq!(one["duration_seconds"]["count"], 7);
         let [fin, peer] =
@@ -263,7 +253,7 @@ fn a_new_configuration_moves_connections_and_loses_none() {
     assert_eq!(names(&agent), ["b", "a"]);
     assert_eq!(fields(&service(&agent, "a"), COUNTS), [3, 3, 0, 0, 0, 0, 3]);
     assert_eq!(fields(&service(&agent, "b"), COUNTS), [3, 0, 3, 0, 0, 0, 3]);
-    assert_eq!(fields(&service(&agent, "a"), MOVED), moved(client));
+    assert_eq!(fields(&service(&agent, "a"), MOVED), client.moved());
     // What was moved before they came to it is not its own.
     assert_eq!(fields(&service(&agent, "b"), MOVED), [0; 4]);
     assert!(of_service.get("/connz").is_err(), "the listener is gone");
@@ -281,7 +271,7 @@ fn a_new_configuration_moves_connections_and_loses_none() {
     assert_eq!(answer.status, 200, "{}", answer.body);
     assert_eq!(fields(&service(&agent, "a"), COUNTS), [0, 3, 0, 3, 0, 0, 3]);
     let (now, _) = sums(&mut two, &pairs);
-    assert_eq!(fields(&service(&agent, "a"), MOVED), moved(now));
+    assert_eq!(fields(&service(&agent, "a"), MOVED), now.moved());
     assert_eq!(fields(&service(&agent, "b"), COUNTS), [3, 0, 6, 3, 0, 0, 3]);
     // What the server's end has read since `b` was made.
     assert_eq!(

@@ -62,16 +62,6 @@ fn moved(row: &Value) -> [u64; 4] {
     ["in_bytes", "out_bytes", "in_msgs", "out_msgs"].map(|field| row[field].as_u64().expect(field))
 }
 
-fn counted(counts: Counts) -> [u64; 4] {
-    let Counts {
-        in_bytes,
-        out_bytes,
-        in_calls,
-        out_calls,
-    } = counts;
-    [in_bytes, out_bytes, in_calls, out_calls]
-}
-
 /// What reading from a connection gives at the server's end and at the client's.
 fn errors(two: &mut Two, pair: &Pair) -> [Errno; 2] {
     let Pair { client, server } = pair;
@@ -130,7 +120,7 @@ fn leaky_connections_are_closed_at_their_time_and_others_are_not() {
     );
     let reports: Vec<_> = idle
         .iter()
-        .map(|pair| counted(leaky.server.report(&pair.server)))
+        .map(|pair| leaky.server.report(&pair.server).moved())
         .collect();
     leaky
         .server
