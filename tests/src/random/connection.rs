@@ -1,9 +1,13 @@
 //! What both ends of one connection have done, as far as their processes know.
 
-use std::{collections::VecDeque, fmt::Write};
+use std::{
+    collections::VecDeque,
+    fmt::Write,
+    time::{Duration, Instant},
+};
 
 use super::{
-    ending::{By, Ending, Side},
+    ending::{By, Causes, Ending, Side},
     span::{Span, Spans},
 };
 use crate::protocol::{Counts, End};
@@ -13,6 +17,11 @@ const REMEMBERED: usize = 200;
 
 /// Bytes that a receiver has room for, whatever it was sent before (`net.ipv4.tcp_rmem`).
 const ALWAYS_FITS: u64 = 30_000;
+
+/// How long a closed end waits for the other's FIN (`net.ipv4.tcp_fin_timeout`). Where a segment came
+/// while the socket was locked, it then sends a reset (`tcp_rcv_state_process` in net/ipv4/tcp_input.c
+/// and `tcp_keepalive_timer` in net/ipv4/tcp_timer.c).
+const FIN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// One end.
 #[derive(Clone, Debug)]
@@ -29,6 +38,8 @@ pub struct ModelEnd {
     pub moved: Spans,
     /// Its process has not closed it.
     pub is_held: bool,
+    /// When that closed it.
+    closed_at: Option<Instant>,
     /// It has shut its sending direction, or closed.
     pub has_fin: bool,
     /// The first to use it may have been a child.
@@ -53,6 +64,7 @@ impl ModelEnd {
             name: name.to_owned(),
             moved: Spans::default(),
             is_held: true,
+            closed_at: None,
             has_fin: false,
             is_shared: false,
             arrived: 0,
@@ -197,6 +209,7 @@ impl Connection {
         let unread = self.unread(side);
         let end = self.end_mut(side);
         end.is_held = false;
+        end.closed_at = Some(Instant::now());
         end.has_fin = true;
         let was_registered = end.was_registered;
         let has_arrived = end.arrived > end.moved.in_bytes.most;
@@ -211,6 +224,21 @@ impl Connection {
             _ => ending.fin_or_reset(side, by, other_is_held, is_stuck),
         }
         self.is_broken = true;
+    }
+
+    /// The causes that this end may get.
+    #[must_use]
+    pub fn causes(&self, side: Side) -> Causes {
+        self.causes_at(side, Instant::now())
+    }
+
+    fn causes_at(&self, side: Side, now: Instant) -> Causes {
+        let causes = self.ending.causes(side);
+        let closed_at = self.end(side.other()).closed_at;
+        match closed_at.is_some_and(|at| now.duration_since(at) >= FIN_TIMEOUT) {
+            true => causes.or(Causes::PEER_RESET),
+            false => causes,
+        }
     }
 
     /// Everything that happened to it, for a report.
@@ -230,7 +258,7 @@ impl Connection {
                 self.moved(side),
                 if end.is_held { "" } else { ", closed" },
                 if end.has_fin { ", FIN" } else { "" },
-                self.ending.causes(side),
+                self.causes(side),
             );
         }
         if self.forgotten > 0 {
@@ -280,6 +308,18 @@ mod tests {
             connection.close(Side::Server, By::Call, false);
             assert_eq!(connection.ending.causes(Side::Server).to_string(), causes);
         }
+    }
+
+    #[test]
+    fn who_does_not_close_may_be_reset_in_the_end() {
+        let mut connection = connection();
+        connection.close(Side::Server, By::Call, false);
+        let now = Instant::now();
+        let later = now + FIN_TIMEOUT;
+        let causes = |side, at| connection.causes_at(side, at).to_string();
+        assert_eq!(causes(Side::Client, now), "peer_fin");
+        assert_eq!(causes(Side::Client, later), "peer_fin or peer_reset");
+        assert_eq!(causes(Side::Server, later), "local_fin");
     }
 
     #[test]

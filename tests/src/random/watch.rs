@@ -350,7 +350,7 @@ impl Watch {
         self.explained.insert(row.cid);
         self.common(model, key, &row)?;
         self.cids.insert(key, row.cid);
-        let mut causes = connection.ending.causes(key.1);
+        let mut causes = connection.causes(key.1);
         if self.bases.contains_key(&key) && causes.holds("killed") {
             // A FIN that is older than the agent has lost its sender.
             causes = causes.or(Causes::LOCAL_FIN);
