@@ -8,10 +8,13 @@ use crate::slowness::longer;
 
 /// More than the largest page takes.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// The agent gives a connection up that has been idle for 5 s. One that is older than this is not used
+/// again, so that a request does not meet that end.
+const KEPT: Duration = Duration::from_secs(1);
 /// More than the largest page has.
 const MOST_BYTES: u64 = 1 << 30;
 
-/// Keeps one connection to the agent open.
+/// Keeps a connection to the agent open for a second.
 #[derive(Debug)]
 pub struct Client {
     agent: ureq::Agent,
@@ -37,6 +40,7 @@ impl Client {
             .http_status_as_error(false)
             .allow_non_standard_methods(true)
             .proxy(None)
+            .max_idle_age(KEPT)
             .timeout_global(Some(longer(TIMEOUT)))
             .build();
         Self {
