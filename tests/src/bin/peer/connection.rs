@@ -16,7 +16,7 @@ use conn_trace_tests::{
     wait::patience,
 };
 use nix::{errno::Errno, sys::socket::MsgFlags};
-use socket2::Socket;
+use socket2::{SockAddr, Socket};
 
 use crate::wait::uninterrupted;
 
@@ -38,10 +38,14 @@ impl Connection {
     }
 
     pub(crate) fn end(&self, id: u32) -> io::Result<End> {
+        self.end_to(id, &self.socket.peer_addr()?)
+    }
+
+    pub(crate) fn end_to(&self, id: u32, peer: &SockAddr) -> io::Result<End> {
         Ok(End {
             id,
             local: plain(self.socket.local_addr()?.as_socket())?,
-            peer: plain(self.socket.peer_addr()?.as_socket())?,
+            peer: plain(peer.as_socket())?,
         })
     }
 

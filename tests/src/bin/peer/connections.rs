@@ -4,7 +4,7 @@ use std::{collections::HashMap, io, net::SocketAddr, os::unix::process::CommandE
 
 use conn_trace_tests::protocol::{Command, Counts, Reply, Special};
 use nix::errno::Errno;
-use socket2::Socket;
+use socket2::{SockAddr, Socket};
 
 use crate::{
     connection::Connection,
@@ -114,7 +114,8 @@ impl Connections {
             }
             Command::TakeOver { path } => {
                 let socket = shared::take_over(&path)?;
-                self.enter(vec![socket])
+                let peer = socket.peer_addr()?;
+                self.enter(vec![(socket, peer)])
             }
             Command::ShutdownWrite { id } => {
                 self.get(id)?.shutdown_write()?;
@@ -172,7 +173,7 @@ impl Connections {
         let sockets: io::Result<Vec<_>> = (0..count)
             .map(|_| {
                 let listener = self.listener()?;
-                Ok(uninterrupted(|| listener.accept())?.0)
+                uninterrupted(|| listener.accept())
             })
             .collect();
         self.enter(sockets?)
@@ -184,7 +185,7 @@ impl Connections {
         let mut sockets = Vec::new();
         let error = loop {
             match uninterrupted(|| listener.accept()) {
-                Ok((socket, _)) => sockets.push(socket),
+                Ok(accepted) => sockets.push(accepted),
                 Err(error) => break error,
             }
         };
@@ -218,12 +219,14 @@ impl Connections {
         reply
     }
 
-    pub(crate) fn enter(&mut self, sockets: Vec<Socket>) -> io::Result<Reply> {
+    /// Sockets and the addresses of their peers: somebody may have closed them already, and then they
+    /// tell no more.
+    pub(crate) fn enter(&mut self, sockets: Vec<(Socket, SockAddr)>) -> io::Result<Reply> {
         sockets
             .into_iter()
-            .map(|socket| {
+            .map(|(socket, peer)| {
                 let id = self.keep(socket)?;
-                self.get(id)?.end(id)
+                self.get(id)?.end_to(id, &peer)
             })
             .collect::<io::Result<_>>()
             .map(Reply::Ends)

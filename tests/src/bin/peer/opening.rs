@@ -30,8 +30,9 @@ impl Connections {
                     socket.set_reuse_address(true)?;
                     socket.bind(&from.into())?;
                 }
-                socket.connect(&address.into())?;
-                Ok(socket)
+                let peer = address.into();
+                socket.connect(&peer)?;
+                Ok((socket, peer))
             })
             .collect();
         self.enter(sockets?)
