@@ -24,6 +24,7 @@ use core::{
 
 use aya_ebpf::{
     EbpfContext,
+    bindings::BPF_F_MMAPABLE,
     helpers::{bpf_get_current_pid_tgid, bpf_probe_read_kernel},
     macros::map,
     maps::Array,
@@ -68,6 +69,12 @@ const MARKS: usize = 8;
 /// The golden ratio.
 const MULTIPLIER: u64 = 0x9E37_79B9_7F4A_7C15;
 
+/// Not 0 once every program is attached: written by the agent. Before that some of a hook's programs are
+/// missing, and what these alone would have seen is lost without anybody's noticing. Whatever happens
+/// meanwhile is older than the agent, and is listed.
+#[map]
+static ACTIVE: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
 #[map]
 static MARKED: Array<[u64; MARKS]> = Array::with_max_entries(BUCKETS, 0);
 
@@ -84,10 +91,21 @@ impl Kind {
     }
 }
 
+#[inline(always)]
+fn is_active() -> bool {
+    // SAFETY: an element of the array.
+    ACTIVE
+        .get_ptr(0)
+        .is_some_and(|active| unsafe { read_volatile(active) } != 0)
+}
+
 /// Whether this program is the one to act, of a hook whose first argument is a socket. A socket is
 /// locked while its state changes: it has one call at a time.
 #[inline(always)]
 pub(crate) fn is_socket_due(ctx: &BtfTracePointContext, kind: Kind, order: Order) -> bool {
+    if !is_active() {
+        return false;
+    }
     // The verifier lets nobody calculate with a pointer; these are the same bytes as a number.
     // SAFETY: the context begins with the first argument.
     let Ok(socket) = (unsafe { bpf_probe_read_kernel(ctx.as_ptr().cast::<u64>()) }) else {
@@ -101,7 +119,7 @@ pub(crate) fn is_socket_due(ctx: &BtfTracePointContext, kind: Kind, order: Order
 /// Whether this program of a message hook is the one to act. A message hook runs in its own task.
 #[inline(always)]
 pub(crate) fn is_message_due(kind: Kind, order: Order) -> bool {
-    MARKS_MESSAGES.load() == 0 || is_due(bpf_get_current_pid_tgid(), kind, order)
+    is_active() && (MARKS_MESSAGES.load() == 0 || is_due(bpf_get_current_pid_tgid(), kind, order))
 }
 
 /// Leaves the call to the next program if there is no place for a mark.

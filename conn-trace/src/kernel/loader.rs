@@ -121,9 +121,8 @@ pub struct Tracer {
     counting_since_ns: Option<u64>,
     listed_ns: u64,
     missed_at_last_look: u64,
-    /// Skipped less made up for while hooks were being attached: nothing counted yet then. Below 0
-    /// where later programs of a hook were there before the first.
-    missed_before: i64,
+    /// Skipped while hooks were being attached: nothing was counted then.
+    missed_before: u64,
     // Last: the links go when everything that uses them is gone.
     ebpf: Ebpf,
 }
@@ -226,8 +225,8 @@ impl Tracer {
             self.attach_hook(hook)?;
         }
         self.attach_messages(&Btf::parse(&kernel_types)?, &types)?;
-        let made_up = self.table.stats().nested_runs;
-        self.missed_before = self.skipped_runs()?.wrapping_sub(made_up).cast_signed();
+        self.missed_before = self.skipped_runs()?;
+        self.table.activate();
         self.counting_since_ns = Some(boot_now_ns());
         Ok(())
     }
@@ -446,8 +445,7 @@ impl Tracer {
         // After the skipped runs: a run is skipped before it is made up for. One that is being made
         // up for right now is not at the next look, and those that are lost stay lost.
         let made_up = self.table.stats().nested_runs;
-        let missed = skipped.wrapping_sub(made_up).cast_signed() - self.missed_before;
-        let missed = u64::try_from(missed).unwrap_or(0);
+        let missed = (skipped - self.missed_before).saturating_sub(made_up);
         Ok(missed.min(mem::replace(&mut self.missed_at_last_look, missed)))
     }
 

@@ -27,6 +27,7 @@ pub struct Table {
     hot: SharedArray<HotEntry>,
     cold: SharedArray<ColdEntry>,
     stats: SharedArray<u64>,
+    active: SharedArray<u64>,
     bits: u32,
 }
 
@@ -82,8 +83,14 @@ impl Table {
             hot: shared(ebpf, "HOT", slots)?,
             cold: shared(ebpf, "COLD", slots)?,
             stats: shared(ebpf, "STATS", stats::COUNT)?,
+            active: shared(ebpf, "ACTIVE", 1)?,
             bits: slots.ilog2(),
         })
+    }
+
+    /// Lets the programs act, now that all of them are attached.
+    pub(super) fn activate(&self) {
+        self.active.word(0, 0).store(1, Ordering::Release);
     }
 
     /// Number of slots.
