@@ -17,6 +17,7 @@ pub mod doctor;
 )]
 pub mod kernel;
 pub mod metrics;
+pub mod protocol;
 pub mod query;
 pub mod registry;
 pub mod services;

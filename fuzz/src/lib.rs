@@ -1,5 +1,5 @@
-//! What reads bytes of strangers, for the fuzz targets: the reader of the kernel's BTF, and that of
-//! query strings.
+//! What reads bytes of strangers, for the fuzz targets: the reader of the kernel's BTF, that of query
+//! strings, and that of the first bytes of connections.
 //!
 //! The very sources of the agent, without the rest of it: neither its eBPF object nor most of its
 //! dependencies have to be built, and only what is fuzzed is instrumented.
@@ -17,6 +17,9 @@ pub mod kernel {
     }
     pub mod offsets;
 }
+
+#[path = "../../conn-trace/src/protocol/mod.rs"]
+pub mod protocol;
 
 #[path = "../../conn-trace/src/query/mod.rs"]
 pub mod query;

@@ -26,8 +26,8 @@ use crate::{
 const DIR: &str = "fuzz";
 /// BTF of real kernels, for the targets that read it.
 const FIXTURES: &str = "conn-trace/tests/fixtures/btf";
-/// Those that read text instead.
-const TARGETS_OF_TEXT: &[&str] = &["query"];
+/// Those that read something else.
+const TARGETS_OF_OTHERS: &[&str] = &["protocol", "query"];
 /// As cargo-fuzz has them.
 const RUSTFLAGS: [&str; 7] = [
     "--cfg=fuzzing",
@@ -130,7 +130,7 @@ pub(crate) fn run(
         .arg(found)
         .arg(workspace.root.join(DIR).join("corpus").join(&target.target));
     // The largest input that there is bounds those that are made: megabytes of BTF are no text.
-    if !TARGETS_OF_TEXT.contains(&&*target.target) {
+    if !TARGETS_OF_OTHERS.contains(&&*target.target) {
         command.arg(workspace.root.join(FIXTURES));
     }
     let (status, output) = stream::run(command, user)?;

@@ -164,9 +164,8 @@ struct Url(Arc<str>);
 impl<'de> Deserialize<'de> for Url {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let parsed = ureq::http::Uri::try_from(&*text).ok();
-        let is_plain =
-            |uri: &ureq::http::Uri| uri.scheme_str() == Some("http") && uri.host().is_some();
+        let parsed = http::Uri::try_from(&*text).ok();
+        let is_plain = |uri: &http::Uri| uri.scheme_str() == Some("http") && uri.host().is_some();
         match parsed.filter(is_plain) {
             Some(_) => Ok(Self(text.into())),
             None => Err(D::Error::custom(format!(
