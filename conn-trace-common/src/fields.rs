@@ -45,6 +45,9 @@ macro_rules! kernel_fields {
             SIGNAL_EXIT_CODE: "signal_struct", "group_exit_code", 4, required;
             TASK_GROUP_LEADER: "task_struct", "group_leader", 8, required;
             TASK_COMM: "task_struct", "comm", 16, required;
+            REGS_RESULT: "pt_regs", "ax", 8, optional;
+            REGS_CALL: "pt_regs", "orig_ax", 8, optional;
+            REGS_SECOND: "pt_regs", "si", 8, optional;
             SOCKET_ALLOC_INODE: "socket_alloc", "vfs_inode.i_ino", 8, required;
             TCP_BYTES_ACKED: "tcp_sock", "bytes_acked", 8, required;
             TCP_BYTES_RECEIVED: "tcp_sock", "bytes_received", 8, required;

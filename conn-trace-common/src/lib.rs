@@ -8,6 +8,7 @@
 pub mod fields;
 pub mod lifecycle;
 pub mod message;
+pub mod ports;
 pub mod sample;
 pub mod stats;
 pub mod table;

@@ -1,4 +1,5 @@
-//! Records of the lifecycle ring: the life of connections, never their messages.
+//! Records of the lifecycle ring: the life of connections, and never their messages, but for the first
+//! bytes of those that are to be told apart by protocol.
 
 use crate::table::{ColdEntry, HotEntry};
 
@@ -8,12 +9,14 @@ pub const OPENED: u32 = 1;
 pub const ESTABLISHED: u32 = 2;
 /// A connection ended; the record is a [`Closed`].
 pub const CLOSED: u32 = 3;
+/// Some of the first bytes that the application has read; the record is a [`FirstBytes`].
+pub const FIRST_BYTES: u32 = 4;
 
 /// What every record begins with; the whole record for [`OPENED`] and [`ESTABLISHED`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Header {
-    /// `OPENED`, `ESTABLISHED`, `CLOSED`.
+    /// `OPENED`, `ESTABLISHED`, `CLOSED`, `FIRST_BYTES`.
     pub kind: u32,
     /// Slot in the table.
     pub slot: u32,
@@ -37,5 +40,37 @@ pub struct Closed {
     pub cold: ColdEntry,
 }
 
+/// Bytes in one [`FirstBytes`] at most.
+pub const FIRST_BYTES_CHUNK: usize = 512;
+/// Bytes of a connection that are told of at most: a TLS ClientHello with a post-quantum key share has
+/// some 1,800.
+pub const FIRST_BYTES_LIMIT: u64 = 4096;
+
+/// Some of the bytes that the application has read from the beginning of a connection.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirstBytes {
+    /// `kind` is [`FIRST_BYTES`].
+    pub header: Header,
+    /// Bytes before these.
+    pub offset: u32,
+    /// How many there are.
+    pub len: u32,
+    /// The bytes; those behind `len` are what was in the ring before.
+    pub bytes: [u8; FIRST_BYTES_CHUNK],
+}
+
+impl Default for FirstBytes {
+    fn default() -> Self {
+        Self {
+            header: Header::default(),
+            offset: 0,
+            len: 0,
+            bytes: [0; FIRST_BYTES_CHUNK],
+        }
+    }
+}
+
 const _: () = assert!(size_of::<Header>() == 24);
+const _: () = assert!(size_of::<FirstBytes>() == 32 + FIRST_BYTES_CHUNK);
 const _: () = assert!(size_of::<Closed>() == 24 + 64 + 128);

@@ -5,7 +5,7 @@ pub const RECEIVED: u8 = 1;
 /// [`Message::direction`]: a send call.
 pub const SENT: u8 = 2;
 
-/// One message of a connection whose entry is [`traced`](crate::table::HotEntry::traced).
+/// One message of a connection whose entry is traced ([`ASKED_MESSAGES`](crate::table::ASKED_MESSAGES)).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Message {

@@ -26,6 +26,10 @@ pub const MESSAGES_AFTER_END: u32 = 10;
 pub const RING_LOST_MESSAGES: u32 = 11;
 /// No counter: written by the agent. Not 0 while new connections are traced from the beginning.
 pub const TRACE_NEW: u32 = 12;
+/// Records of first bytes that found no room in the ring.
+pub const RING_LOST_FIRST_BYTES: u32 = 13;
+/// Receive calls whose first bytes were asked for and could not be found.
+pub const UNSEEN_FIRST_BYTES: u32 = 14;
 
 /// Number of counters.
 pub const COUNT: u32 = 16;

@@ -47,6 +47,11 @@ pub const OWNER_PROCESS: u8 = 2;
 /// [`HotEntry::owner`]: the socket is used by a kernel thread, named in the cold entry.
 pub const OWNER_KERNEL: u8 = 3;
 
+/// [`HotEntry::asked`]: a record of each message.
+pub const ASKED_MESSAGES: u8 = 1 << 0;
+/// [`HotEntry::asked`]: the first bytes that the application reads.
+pub const ASKED_FIRST_BYTES: u8 = 1 << 1;
+
 /// What a cookie in the table says about its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tag {
@@ -101,14 +106,15 @@ pub struct HotEntry {
     pub flags: u8,
     /// `OWNER_*`.
     pub owner: u8,
-    /// Not 0: a record is asked for of each message. Written by the agent, and when a slot is claimed.
-    pub traced: u8,
+    /// `ASKED_*`: what the agent wants to be told of. Written by the agent, and before the entry is
+    /// published.
+    pub asked: u8,
 }
 
 /// Byte offset of the word that holds `state`, `flags`, `owner` in a [`HotEntry`].
 pub const HOT_STATE_WORD_OFFSET: usize = 60;
-/// Byte offset of `traced` in a [`HotEntry`].
-pub const HOT_TRACED_OFFSET: usize = 63;
+/// Byte offset of `asked` in a [`HotEntry`].
+pub const HOT_ASKED_OFFSET: usize = 63;
 /// Bit position of `owner` in that word (little endian).
 pub const HOT_OWNER_SHIFT: u32 = 16;
 
@@ -208,4 +214,4 @@ pub struct ColdEntry {
 const _: () = assert!(size_of::<HotEntry>() == 64);
 const _: () = assert!(size_of::<ColdEntry>() == 128);
 const _: () = assert!(core::mem::offset_of!(HotEntry, state) == HOT_STATE_WORD_OFFSET);
-const _: () = assert!(core::mem::offset_of!(HotEntry, traced) == HOT_TRACED_OFFSET);
+const _: () = assert!(core::mem::offset_of!(HotEntry, asked) == HOT_ASKED_OFFSET);

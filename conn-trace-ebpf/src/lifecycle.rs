@@ -13,10 +13,10 @@ use crate::table::{Slot, count, slot_at};
 
 // The loader sets the size.
 #[map]
-static LIFECYCLE: RingBuf = RingBuf::with_byte_size(4096, 0);
+pub(crate) static LIFECYCLE: RingBuf = RingBuf::with_byte_size(4096, 0);
 
 #[inline(always)]
-fn header(kind: u32, slot: Slot) -> Header {
+pub(crate) fn header(kind: u32, slot: Slot) -> Header {
     // SAFETY: fields of an entry of the table.
     let (cookie, generation) = unsafe {
         (

@@ -21,6 +21,7 @@ mod adopt;
 mod bytes;
 mod deaf;
 mod fields;
+mod first_bytes;
 mod lifecycle;
 mod messages;
 mod mptcp;

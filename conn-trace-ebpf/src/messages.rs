@@ -27,7 +27,7 @@ use conn_trace_common::{
 
 use crate::{
     bytes::{Both, Received, Sent},
-    mptcp,
+    first_bytes, mptcp,
     open::{adopt, write_owner},
     sock::{Socket, Tcp},
     state::{CLOSE, ESTABLISHED, LISTEN, SYN_RECV, SYN_SENT, end_of_handshake, syn_of},
@@ -198,13 +198,15 @@ fn on_sent(ctx: &impl EbpfContext, order: Order, sk: *const u8, moved: i32) -> i
 fn on_received(ctx: &impl EbpfContext, order: Order, sk: *const u8, moved: i32, flags: u32) -> i32 {
     if is_message_due(Kind::Receive, order) && moved > 0 && flags & (MSG_PEEK | MSG_ERRQUEUE) == 0 {
         if let Some((tcp, slot)) = connection(sk) {
-            let number = received(tcp, slot);
+            let (number, total) = received(tcp, slot);
             used(ctx, slot);
             trace::received(slot, number, moved, flags);
+            first_bytes::received(slot, number, total, moved, flags);
         } else if let Some(slot) = mptcp::connection(sk) {
-            let number = slot.add_received(moved as u64);
+            let (number, total) = slot.add_received(moved as u64);
             used(ctx, slot);
             trace::received(slot, number, moved, flags);
+            first_bytes::received(slot, number, total, moved, flags);
         }
     }
     0
@@ -247,7 +249,7 @@ fn connection(sk: *const u8) -> Option<(Tcp, Slot)> {
     None
 }
 
-/// Counts a message; gives its number if the connection is traced, as does `received`.
+/// Counts a message; gives its number if anything is asked of the connection, as does `received`.
 #[inline(always)]
 fn sent(tcp: Tcp, slot: Slot) -> u64 {
     // Before the flags: what is written after the last look at them cannot count a FIN.
@@ -269,18 +271,21 @@ fn sent(tcp: Tcp, slot: Slot) -> u64 {
     slot.count_message(unsafe { &raw mut (*slot.hot).out_msgs })
 }
 
+/// Gives all bytes received by then as well, 0 if they are not known.
 #[inline(always)]
-fn received(tcp: Tcp, slot: Slot) -> u64 {
+fn received(tcp: Tcp, slot: Slot) -> (u64, u64) {
+    let mut total = 0;
     if slot.flags() & FLAG_BASED != 0 {
         let received = Received::of(&tcp.fields);
         // SAFETY: fields of the slot's entry.
         unsafe {
-            let read = received.read(read_volatile(&raw const (*slot.hot).in_base));
-            raise(&raw mut (*slot.hot).in_bytes, read);
+            total = received.read(read_volatile(&raw const (*slot.hot).in_base));
+            raise(&raw mut (*slot.hot).in_bytes, total);
         }
     }
     // SAFETY: takes the address only.
-    slot.count_message(unsafe { &raw mut (*slot.hot).in_msgs })
+    let number = slot.count_message(unsafe { &raw mut (*slot.hot).in_msgs });
+    (number, total)
 }
 
 /// Stores a count, unless another thread has come by with a later one.

@@ -12,7 +12,7 @@ use conn_trace_common::{
 
 use crate::{
     bytes::{Both, sent_syn},
-    lifecycle,
+    first_bytes, lifecycle,
     sock::{Socket, Task, Tcp},
     state::{CLOSE, SYN_SENT, first_fin, is_after_fin},
     table::{Claim, Slot, claim, count},
@@ -146,6 +146,9 @@ pub(crate) unsafe fn describe(
         (*cold).origin = origin;
         (*cold).opened_ns = boot_ns();
         socket.write_tuple(cold);
+        if origin == ORIGIN_OPENED {
+            first_bytes::ask_if_wanted(slot, (*cold).local_port, (*cold).peer_port);
+        }
     }
     if let Some(place) = slot.socket() {
         socket.store_address(place);

@@ -9,17 +9,19 @@ use aya_ebpf::{
     Global,
     helpers::{
         bpf_get_current_task_btf,
-        generated::{bpf_get_socket_cookie, bpf_probe_read_kernel, bpf_skc_to_tcp_sock},
+        generated::{
+            bpf_get_socket_cookie, bpf_probe_read_kernel, bpf_skc_to_tcp_sock, bpf_task_pt_regs,
+        },
     },
 };
 use conn_trace_common::{fields::MISSING, table::ColdEntry};
 
 use crate::fields::{
-    INET_LOCAL_PORT, NET_INUM, SIGNAL_EXIT_CODE, SOCK_BOUND_IF, SOCK_BOUND_PORT, SOCK_COOKIE,
-    SOCK_ERR, SOCK_FAMILY, SOCK_LOCAL_V4, SOCK_LOCAL_V6, SOCK_NET, SOCK_PEER_PORT, SOCK_PEER_V4,
-    SOCK_PEER_V6, SOCK_PROTOCOL, SOCK_SHUTDOWN, SOCK_STATE, SOCK_TYPE, SOCK_UID,
-    SUBFLOW_CONNECTION, TASK_COMM, TASK_FLAGS, TASK_GROUP_LEADER, TASK_SIGNAL, TCP_DATA_SEGS_IN,
-    TCP_IS_MPTCP, TCP_TOTAL_RETRANS, ULP_DATA,
+    INET_LOCAL_PORT, NET_INUM, REGS_CALL, REGS_RESULT, REGS_SECOND, SIGNAL_EXIT_CODE,
+    SOCK_BOUND_IF, SOCK_BOUND_PORT, SOCK_COOKIE, SOCK_ERR, SOCK_FAMILY, SOCK_LOCAL_V4,
+    SOCK_LOCAL_V6, SOCK_NET, SOCK_PEER_PORT, SOCK_PEER_V4, SOCK_PEER_V6, SOCK_PROTOCOL,
+    SOCK_SHUTDOWN, SOCK_STATE, SOCK_TYPE, SOCK_UID, SUBFLOW_CONNECTION, TASK_COMM, TASK_FLAGS,
+    TASK_GROUP_LEADER, TASK_SIGNAL, TCP_DATA_SEGS_IN, TCP_IS_MPTCP, TCP_TOTAL_RETRANS, ULP_DATA,
 };
 
 pub(crate) const AF_INET: u16 = 2;
@@ -33,7 +35,11 @@ const SEND_SHUTDOWN: u8 = 2;
 
 /// include/linux/sched.h
 const PF_EXITING: u32 = 0x4;
+const PF_IO_WORKER: u32 = 0x10;
 const PF_KTHREAD: u32 = 0x0020_0000;
+/// The result of a system call that has not returned yet (`PUSH_AND_CLEAR_REGS` in
+/// arch/x86/entry/entry_64.S; `fred_other` in arch/x86/entry/entry_fred.c).
+const ENOSYS: u64 = 38;
 
 /// Where kernel fields come from.
 pub(crate) trait Fields {
@@ -311,6 +317,14 @@ impl Tcp {
     }
 }
 
+/// A system call under way.
+#[derive(Clone, Copy)]
+pub(crate) struct Call {
+    pub(crate) number: u64,
+    /// The second argument.
+    pub(crate) second: u64,
+}
+
 /// The task on whose CPU time the hook runs; only a socket call makes it the socket's user.
 #[derive(Clone, Copy)]
 pub(crate) struct Task(Trusted);
@@ -326,6 +340,30 @@ impl Task {
     pub(crate) fn is_kernel_thread(self) -> bool {
         let flags: u32 = self.0.get(&TASK_FLAGS);
         flags & PF_KTHREAD != 0
+    }
+
+    /// The system call that the task is in, on x86-64. `None` in threads of the kernel and of an
+    /// io_uring, and outside of calls, where work for an io_uring is done as well.
+    #[inline(always)]
+    pub(crate) fn call(self) -> Option<Call> {
+        if REGS_CALL.load() == MISSING
+            || REGS_RESULT.load() == MISSING
+            || REGS_SECOND.load() == MISSING
+        {
+            return None;
+        }
+        let flags: u32 = self.0.get(&TASK_FLAGS);
+        if flags & (PF_KTHREAD | PF_IO_WORKER) != 0 {
+            return None;
+        }
+        // SAFETY: the verifier checks the argument. Since 5.15.
+        let registers = unsafe { bpf_task_pt_regs(self.0.0.cast_mut().cast()) };
+        let registers = Probed(core::ptr::with_exposed_provenance(registers as usize));
+        let result: u64 = registers.get(&REGS_RESULT);
+        (result == ENOSYS.wrapping_neg()).then(|| Call {
+            number: registers.get(&REGS_CALL),
+            second: registers.get(&REGS_SECOND),
+        })
     }
 
     /// Name of the task's process, which is that of its first thread: a thread's own name, such

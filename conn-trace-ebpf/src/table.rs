@@ -9,8 +9,9 @@ use aya_ebpf::{bindings::BPF_F_MMAPABLE, macros::map, maps::Array};
 use conn_trace_common::{
     stats,
     table::{
-        CLAIMED, ColdEntry, DETACHED, HASH_MULTIPLIERS, HOT_OWNER_SHIFT, HOT_STATE_WORD_OFFSET,
-        HotEntry, OWNER_CLAIMED, OWNER_UNKNOWN, PROBES, WINDOW,
+        ASKED_FIRST_BYTES, ASKED_MESSAGES, CLAIMED, ColdEntry, DETACHED, HASH_MULTIPLIERS,
+        HOT_OWNER_SHIFT, HOT_STATE_WORD_OFFSET, HotEntry, OWNER_CLAIMED, OWNER_UNKNOWN, PROBES,
+        WINDOW,
     },
 };
 
@@ -213,8 +214,9 @@ impl Slot {
         if let Some(traces) = STATS.get_ptr_mut(stats::TRACE_NEW) {
             // SAFETY: an element of the array, and a field of the entry.
             unsafe {
-                let is_traced = read_volatile(traces) != 0;
-                write_volatile(&raw mut (*self.hot).traced, is_traced.into());
+                if read_volatile(traces) != 0 {
+                    write_volatile(&raw mut (*self.hot).asked, ASKED_MESSAGES);
+                }
             }
         }
     }
@@ -250,11 +252,24 @@ impl Slot {
         unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, value) };
     }
 
-    /// Counts a message. Gives its number if the connection is traced, else 0.
+    /// What the agent wants to be told of: `ASKED_*`.
+    #[inline(always)]
+    pub(crate) fn asked(self) -> u8 {
+        // SAFETY: a field of the slot's entry.
+        unsafe { read_volatile(&raw const (*self.hot).asked) }
+    }
+
+    /// Asks for the first bytes. Before the slot is published: later the agent writes this field.
+    #[inline(always)]
+    pub(crate) fn ask_first_bytes(self) {
+        // SAFETY: as above.
+        unsafe { write_volatile(&raw mut (*self.hot).asked, self.asked() | ASKED_FIRST_BYTES) };
+    }
+
+    /// Counts a message. Gives its number if the agent asks for anything of the connection, else 0.
     #[inline(always)]
     pub(crate) fn count_message(self, counter: *mut u64) -> u64 {
-        // SAFETY: a field of the slot's entry.
-        if unsafe { read_volatile(&raw const (*self.hot).traced) } == 0 {
+        if self.asked() == 0 {
             Self::add(counter, 1);
             return 0;
         }
@@ -276,14 +291,15 @@ impl Slot {
         self.count_message(count)
     }
 
-    /// Counts a message received, and its bytes, likewise.
+    /// Counts a message received, and its bytes, likewise; and gives all bytes received by then.
     #[inline(always)]
-    pub(crate) fn add_received(self, bytes: u64) -> u64 {
-        // SAFETY: takes the addresses only.
-        let (total, count) =
-            unsafe { (&raw mut (*self.hot).in_bytes, &raw mut (*self.hot).in_msgs) };
-        Self::add(total, bytes);
-        self.count_message(count)
+    pub(crate) fn add_received(self, bytes: u64) -> (u64, u64) {
+        // SAFETY: takes the addresses only, and reads a field of the entry.
+        unsafe {
+            let (total, count) = (&raw mut (*self.hot).in_bytes, &raw mut (*self.hot).in_msgs);
+            Self::add(total, bytes);
+            (self.count_message(count), read_volatile(total))
+        }
     }
 
     /// Takes the right to write the owner, once.

@@ -7,6 +7,7 @@ use aya_ebpf::{bindings::BPF_RB_NO_WAKEUP, macros::map, maps::RingBuf};
 use conn_trace_common::{
     message::{Message, RECEIVED, SENT},
     stats,
+    table::ASKED_MESSAGES,
 };
 
 use crate::{
@@ -18,10 +19,10 @@ use crate::{
 #[map]
 static MESSAGES: RingBuf = RingBuf::with_byte_size(4096, 0);
 
-/// Tells of a message that was sent, unless its number is 0: then nobody has asked.
+/// Tells of a message that was sent, unless nobody has asked: then its number may be 0.
 #[inline(always)]
 pub(crate) fn sent(slot: Slot, number: u64, moved: i32) {
-    if number != 0 {
+    if number != 0 && slot.asked() & ASKED_MESSAGES != 0 {
         tell_message(slot.index, number, moved as u32, 0, SENT.into());
     }
 }
@@ -29,7 +30,7 @@ pub(crate) fn sent(slot: Slot, number: u64, moved: i32) {
 /// Tells of a message that was received with these flags, likewise.
 #[inline(always)]
 pub(crate) fn received(slot: Slot, number: u64, moved: i32, flags: u32) {
-    if number != 0 {
+    if number != 0 && slot.asked() & ASKED_MESSAGES != 0 {
         tell_message(slot.index, number, moved as u32, flags, RECEIVED.into());
     }
 }

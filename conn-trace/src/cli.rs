@@ -302,6 +302,9 @@ pub struct Conditions {
     /// What policies have found: idle_leak, close_wait_leak, over_limit or watchlist
     #[arg(long, value_name = "FLAG")]
     pub flag: Option<String>,
+    /// What it speaks: http, websocket, grpc, connect, tls, fix, nats, mqtt, redis, postgresql or ssh
+    #[arg(long, value_name = "NAME")]
+    pub protocol: Option<String>,
     /// Show the agent's own connections too
     #[arg(long = "self")]
     #[serde(rename = "self")]

@@ -124,6 +124,7 @@ mod tests {
             ("--netns=5", "netns", "5"),
             ("--service=fix", "service", "fix"),
             ("--flag=idle_leak", "flag", "idle_leak"),
+            ("--protocol=tls", "protocol", "tls"),
             ("--self", "self", "1"),
             ("--tcp", "tcp", "1"),
             ("--rates", "rates", "1"),

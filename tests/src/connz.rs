@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::protocol::Counts;
 
@@ -64,7 +65,11 @@ pub struct Row {
     pub subscriptions: u64,
     pub device_flag: u64,
     pub device_level: u64,
+    pub protocol: Option<String>,
     pub version: String,
+    pub name: Option<String>,
+    pub lang: Option<String>,
+    pub peer: Option<Value>,
     pub netns: u64,
     pub cgroup: Option<String>,
     pub container: Option<String>,
@@ -157,6 +162,16 @@ pub struct Own {
     pub messages_after_end: u64,
     pub losses: Losses,
     pub trace: Tracing,
+    pub first_bytes: FirstBytes,
+}
+
+/// What is read to say what connections speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "the names are those of the contract")]
+pub struct FirstBytes {
+    pub waiting: u64,
+    pub lost: u64,
+    pub unseen: u64,
 }
 
 /// Messages that readers of events have asked for.

@@ -9,6 +9,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
@@ -63,6 +64,17 @@ impl NatsServer {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What its own monitoring says at this path.
+    ///
+    /// # Panics
+    /// If that is no JSON.
+    #[must_use]
+    pub fn says(&self, path: &str) -> Value {
+        let client = Client::new(self.monitor);
+        let answer = eventually("an answer", || client.get(path).ok());
+        serde_json::from_str(&answer.body).expect("JSON")
     }
 
     /// What asks its own monitoring.

@@ -19,7 +19,7 @@ use conn_trace_tests::{
 };
 use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fix/session.cpp");
@@ -259,6 +259,18 @@ fn assert_shown(prometheus: &Prometheus, active: usize, since: Timestamp) {
     }
 }
 
+/// The end that connected says who has logged on at the other, as the settings name them.
+#[track_caller]
+fn assert_identified(agent: &Agent, port: u16) {
+    let rows = agent.rows(&format!("state=closed&protocol=fix&port={port}"));
+    assert_eq!(rows.len(), SESSIONS.len(), "{rows:#?}");
+    let says = json!({"sender_comp_id": "VENUE", "target_comp_id": "CLIENT"});
+    for row in &rows {
+        assert_eq!(row.version, "FIX.4.2");
+        assert_eq!(row.peer.as_ref(), Some(&says));
+    }
+}
+
 #[test]
 fn sessions_are_those_that_the_engine_has_logged() {
     let test = "sessions_are_those_that_the_engine_has_logged";
@@ -275,7 +287,7 @@ fn sessions_are_those_that_the_engine_has_logged() {
         &config,
         format!(
             "[[service]]\nname = \"fix\"\nremote_ip = \"127.0.0.1\"\nremote_port = {port}\n\
-             metric_prefix = \"fix\"\n"
+             metric_prefix = \"fix\"\nidentify = true\n"
         ),
     )
     .expect("a file");
@@ -343,6 +355,7 @@ fn sessions_are_those_that_the_engine_has_logged() {
     for (entry, session) in initiated.iter().zip(&sessions) {
         assert_agrees(entry, session);
     }
+    assert_identified(&agent, port);
     // The acceptor has one log for all sessions.
     let messages = venue.messages();
     let logons = messages

@@ -77,6 +77,7 @@ fn connection(cid: u32, now: Timestamp, programs: &[Arc<str>], random: &mut Rand
         container: None,
         service: None,
         flags: Flags::default(),
+        identity: None,
         is_self: false,
     };
     let (in_bytes, out_bytes) = (below(1 << 32), below(1 << 40));

@@ -133,6 +133,10 @@ pub(super) struct Detail<'a> {
     ports: Breakdown,
     /// By name of the process; connections without a known owner are under the empty name.
     processes: Breakdown,
+    /// By what they speak, as `http/1.1`; the empty name has those of which it is not known. Left out
+    /// where the service does not want to know (`identify`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    protocols: Option<Breakdown>,
     /// Its policies, in the order of the configuration.
     policies: Vec<PolicyState<'a>>,
     /// What they have done last, 100 records at most, the newest first.
@@ -337,6 +341,13 @@ fn detail<'a>(report: &Report, found: &'a ServiceFigures, limit: Option<u32>) ->
         ports: Breakdown::of(&found.ports, ToString::to_string),
         processes: Breakdown::of(&found.processes, |name| {
             name.as_deref().unwrap_or_default().to_owned()
+        }),
+        protocols: found.protocols.as_ref().map(|shares| {
+            Breakdown::of(shares, |spoken| match spoken {
+                Some((protocol, "")) => protocol.name().to_owned(),
+                Some((protocol, version)) => format!("{}/{version}", protocol.name()),
+                None => String::new(),
+            })
         }),
         policies: found.policies.iter().map(PolicyState::of).collect(),
         actions: found

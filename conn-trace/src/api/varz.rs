@@ -19,7 +19,7 @@ use super::{
 use crate::{
     kernel::{degradation::Degradation, hooks::Variant},
     query::{Integer, Seconds},
-    registry::snapshot::{Losses, Status, Tracing},
+    registry::snapshot::{FirstBytesStatus, Losses, Status, Tracing},
 };
 
 /// NATS's fields that its clients read, with the types they insist on, and one object of ours.
@@ -110,6 +110,30 @@ struct ConnTrace<'a> {
     last_loss: Option<Timestamp>,
     /// Messages that readers of events have asked for.
     trace: NamedTracing,
+    /// What is read to say what connections speak.
+    first_bytes: NamedFirstBytes,
+}
+
+/// First bytes of connections.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "FirstBytes")]
+struct NamedFirstBytes {
+    /// Connections of which more bytes are needed.
+    waiting: Integer,
+    /// Records that found no room in the ring: what these connections speak stays unknown.
+    lost: Integer,
+    /// Receive calls whose bytes could not be found, likewise.
+    unseen: Integer,
+}
+
+impl From<FirstBytesStatus> for NamedFirstBytes {
+    fn from(status: FirstBytesStatus) -> Self {
+        Self {
+            waiting: Integer(status.waiting),
+            lost: Integer(status.lost),
+            unseen: Integer(status.unseen),
+        }
+    }
 }
 
 /// Messages of single connections.
@@ -243,6 +267,7 @@ fn figures<'a, S>(shared: &'a Shared<S>, requests: &'a Requests, status: &'a Sta
             losses: status.losses.into(),
             last_loss: status.last_loss,
             trace: status.tracing.into(),
+            first_bytes: status.first_bytes.into(),
         },
     }
 }

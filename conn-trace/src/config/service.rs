@@ -63,6 +63,8 @@ pub struct ServiceSection {
     client_prefix_v6: Option<PrefixLength<128>>,
     top: Option<u8>,
     #[serde(default)]
+    identify: bool,
+    #[serde(default)]
     policy: Vec<Spanned<PolicySection>>,
 }
 
@@ -129,6 +131,7 @@ impl ServiceSection {
             policies: policies
                 .map(|policy| policy.policy(self.client_prefix()))
                 .collect(),
+            identify: self.identify,
         };
         (service, self.selectors())
     }

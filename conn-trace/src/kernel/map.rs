@@ -12,7 +12,7 @@ use std::{
 
 use aya::maps::MapData;
 use conn_trace_common::{
-    lifecycle::{Closed, Header},
+    lifecycle::{Closed, FirstBytes, Header},
     message::Message,
     sample::{Clock, Request, Sample},
     table::{ColdEntry, HotEntry},
@@ -39,6 +39,8 @@ unsafe impl Plain for Clock {}
 unsafe impl Plain for Header {}
 // SAFETY: as above.
 unsafe impl Plain for Closed {}
+// SAFETY: as above.
+unsafe impl Plain for FirstBytes {}
 // SAFETY: as above.
 unsafe impl Plain for Message {}
 // SAFETY: an integer.

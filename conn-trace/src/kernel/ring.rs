@@ -4,7 +4,7 @@ use std::mem;
 
 use aya::maps::{MapData, RingBuf};
 use conn_trace_common::{
-    lifecycle::{CLOSED, Closed, ESTABLISHED, Header, OPENED},
+    lifecycle::{CLOSED, Closed, ESTABLISHED, FIRST_BYTES, FirstBytes, Header, OPENED},
     message::Message,
 };
 
@@ -22,6 +22,8 @@ pub enum Record {
     Established(Header),
     /// A connection ended; the record has everything.
     Closed(Box<Closed>),
+    /// Some of the first bytes of a connection.
+    FirstBytes(Box<FirstBytes>),
 }
 
 /// The lifecycle ring, and what was taken out of it before anybody asked.
@@ -105,6 +107,7 @@ fn decode(bytes: &[u8]) -> Option<Record> {
         OPENED => Some(Record::Opened(header)),
         ESTABLISHED => Some(Record::Established(header)),
         CLOSED => plain(bytes).map(|closed| Record::Closed(Box::new(closed))),
+        FIRST_BYTES => plain(bytes).map(|some| Record::FirstBytes(Box::new(some))),
         _ => None,
     }
 }
@@ -120,6 +123,8 @@ fn plain<T: Plain>(bytes: &[u8]) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
+    use conn_trace_common::lifecycle::FIRST_BYTES_CHUNK;
+
     use super::*;
 
     fn header(kind: u32) -> Vec<u8> {
@@ -161,6 +166,20 @@ mod tests {
             u64::from_ne_bytes([64, 65, 66, 67, 68, 69, 70, 71])
         );
         assert_eq!(closed.cold.comm[15], 191);
+    }
+
+    #[test]
+    fn first_bytes_have_a_place() {
+        let mut bytes = header(FIRST_BYTES);
+        bytes.extend(512_u32.to_ne_bytes());
+        bytes.extend(3_u32.to_ne_bytes());
+        bytes.extend([b'x'; FIRST_BYTES_CHUNK]);
+        let Some(Record::FirstBytes(some)) = decode(&bytes) else {
+            panic!("no first bytes")
+        };
+        assert_eq!((some.header.cookie, some.offset, some.len), (99, 512, 3));
+        assert_eq!(some.bytes, [b'x'; FIRST_BYTES_CHUNK]);
+        assert_eq!(decode(&bytes[1..]), None);
     }
 
     #[test]

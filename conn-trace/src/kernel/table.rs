@@ -4,9 +4,11 @@ use std::sync::atomic::Ordering;
 
 use aya::{Ebpf, maps::Map};
 use conn_trace_common::{
+    ports::{self, LOCAL, PEER},
     stats,
     table::{
-        ColdEntry, DETACHED, HASH_MULTIPLIERS, HOT_TRACED_OFFSET, HotEntry, PROBES, Tag, WINDOW,
+        ASKED_FIRST_BYTES, ASKED_MESSAGES, ColdEntry, DETACHED, HASH_MULTIPLIERS, HOT_ASKED_OFFSET,
+        HotEntry, PROBES, Tag, WINDOW,
     },
 };
 
@@ -27,6 +29,7 @@ pub struct Table {
     hot: SharedArray<HotEntry>,
     cold: SharedArray<ColdEntry>,
     stats: SharedArray<u64>,
+    wanted_ports: SharedArray<u64>,
     active: SharedArray<u64>,
     bits: u32,
 }
@@ -67,6 +70,10 @@ pub struct KernelStats {
     pub nested_runs: u64,
     /// Messages of traced connections lost.
     pub ring_lost_messages: u64,
+    /// Records of first bytes lost.
+    pub ring_lost_first_bytes: u64,
+    /// Receive calls whose first bytes were not found.
+    pub unseen_first_bytes: u64,
 }
 
 /// Slots for a number of connections: a power of two, at most half of them used.
@@ -84,6 +91,7 @@ impl Table {
             cold: shared(ebpf, "COLD", slots)?,
             stats: shared(ebpf, "STATS", stats::COUNT)?,
             active: shared(ebpf, "ACTIVE", 1)?,
+            wanted_ports: shared(ebpf, "WANTED_PORTS", ports::WORDS)?,
             bits: slots.ilog2(),
         })
     }
@@ -185,10 +193,41 @@ impl Table {
     /// Asks for a record of each message of a connection, or for none any more, if the slot is still
     /// its own. If that becomes another's at this very moment, records of that one come.
     pub fn set_traced(&self, slot: u32, cookie: u64, generation: u32, is_traced: bool) {
-        if self.hot(slot, cookie, generation).is_some() {
+        self.ask(slot, (cookie, generation), ASKED_MESSAGES, is_traced);
+    }
+
+    /// Asks for no more of the first bytes of a connection, likewise.
+    pub fn spare_first_bytes(&self, slot: u32, cookie: u64, generation: u32) {
+        self.ask(slot, (cookie, generation), ASKED_FIRST_BYTES, false);
+    }
+
+    /// Of a published entry only the agent writes this field.
+    fn ask(&self, slot: u32, (cookie, generation): (u64, u32), what: u8, is_asked: bool) {
+        if let Some(hot) = self.hot(slot, cookie, generation) {
+            let asked = match is_asked {
+                true => hot.asked | what,
+                false => hot.asked & !what,
+            };
             self.hot
-                .byte(slot, HOT_TRACED_OFFSET)
-                .store(is_traced.into(), Ordering::Release);
+                .byte(slot, HOT_ASKED_OFFSET)
+                .store(asked, Ordering::Release);
+        }
+    }
+
+    /// Asks for the first bytes of connections that open from now on, by their ports at this end and at
+    /// the peer's.
+    pub fn want_first_bytes(&self, at_local: impl Fn(u16) -> bool, at_peer: impl Fn(u16) -> bool) {
+        let mut words = vec![0_u64; ports::WORDS as usize];
+        for port in 0..=u16::MAX {
+            for (end, is_wanted) in [(LOCAL, at_local(port)), (PEER, at_peer(port))] {
+                let (word, bit) = ports::place(port, end);
+                words[word as usize] |= u64::from(is_wanted) << bit;
+            }
+        }
+        for (index, word) in (0..).zip(words) {
+            self.wanted_ports
+                .word(index, 0)
+                .store(word, Ordering::Release);
         }
     }
 
@@ -224,6 +263,8 @@ impl Table {
             messages_after_end: read(stats::MESSAGES_AFTER_END),
             nested_runs: read(stats::NESTED_RUNS),
             ring_lost_messages: read(stats::RING_LOST_MESSAGES),
+            ring_lost_first_bytes: read(stats::RING_LOST_FIRST_BYTES),
+            unseen_first_bytes: read(stats::UNSEEN_FIRST_BYTES),
         }
     }
 }

@@ -127,6 +127,16 @@ fn of_status(writer: &mut Writer<'_>, status: &Status) -> fmt::Result {
             lost,
         ),
         (
+            "conntrace_first_bytes_lost",
+            "Records of first bytes that had no room in the ring: what the connection speaks stays unknown.",
+            status.first_bytes.lost,
+        ),
+        (
+            "conntrace_first_bytes_unseen",
+            "Receive calls whose first bytes were wanted and could not be found.",
+            status.first_bytes.unseen,
+        ),
+        (
             "conntrace_messages_after_end",
             "Messages that belong to no connection and are no loss.",
             status.messages_after_end,

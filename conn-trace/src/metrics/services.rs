@@ -9,13 +9,15 @@ use super::{
 use crate::{
     config::ServiceSection,
     query::address_or_prefix,
-    registry::services::{ServiceFigures, Shares},
+    registry::services::{ServiceFigures, Share, Shares},
 };
 
 /// Beginning of the names of all series of services.
 const PREFIX: &str = "conntrace_service";
 /// The others of a breakdown, together. A process may have that name: it is one of them then.
 const OTHER: &str = "other";
+/// What is not known to speak anything.
+const UNKNOWN: &str = "unknown";
 
 /// A way to tell the connections of a service apart.
 struct Breakdown {
@@ -99,7 +101,42 @@ pub(super) fn write(
                 .map(|(labels, (_, overflow))| (*labels, *overflow)),
         )?;
     }
-    Ok(())
+    protocols(writer, services)
+}
+
+/// What the connections speak of services that want to know.
+fn protocols(
+    writer: &mut Writer<'_>,
+    services: &[(&ServiceFigures, Option<&ServiceSection>)],
+) -> fmt::Result {
+    let samples = |count: fn(&Share) -> u64| {
+        services.iter().flat_map(move |(one, _)| {
+            let shares = one.protocols.iter().flat_map(|shares| &shares.top);
+            shares.map(move |(spoken, share)| {
+                let (protocol, version) = match spoken {
+                    Some((protocol, version)) => (protocol.name(), *version),
+                    None => (UNKNOWN, ""),
+                };
+                let service: &str = &one.service.name;
+                let labels = [
+                    ("service", service),
+                    ("protocol", protocol),
+                    ("version", version),
+                ];
+                (labels, count(share))
+            })
+        })
+    };
+    writer.gauges(
+        &format!("{PREFIX}_protocol_connections"),
+        "Open connections by what they speak, of services with `identify`; the version is that of the protocol.",
+        samples(|share| share.current),
+    )?;
+    writer.counters(
+        &format!("{PREFIX}_protocol_ended_connections"),
+        "Connections that have ended or gone elsewhere by what they spoke, likewise.",
+        samples(|share| share.total - share.current),
+    )
 }
 
 /// Open connections by name, the others under a name of their own. What has the same name counts

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::row::Row;
 
 /// The columns of every table: the fields of a row, in its order.
-const COLUMNS: [&str; 39] = [
+const COLUMNS: [&str; 51] = [
     "cid",
     "uid",
     "pid",
@@ -39,7 +39,19 @@ const COLUMNS: [&str; 39] = [
     "subscriptions",
     "device_flag",
     "device_level",
+    "protocol",
     "version",
+    "name",
+    "lang",
+    "peer.software",
+    "peer.server_name",
+    "peer.alpn",
+    "peer.sender_comp_id",
+    "peer.target_comp_id",
+    "peer.client_id",
+    "peer.user",
+    "peer.database",
+    "peer.application",
     "netns",
     "cgroup",
     "container",

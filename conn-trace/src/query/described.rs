@@ -14,6 +14,7 @@ use super::{
     state::StateFilter,
     value,
 };
+use crate::protocol::Protocol;
 use crate::registry::{
     connection::{Direction, TcpState},
     flags::Flag,
@@ -34,7 +35,7 @@ pub struct Described {
 type Line = (&'static str, &'static str, fn(&Dialect) -> Value);
 
 #[rustfmt::skip]
-const LINES: [Line; 29] = [
+const LINES: [Line; 30] = [
     ("offset", "Rows skipped, after filter and sort. Past the end the page is empty.", offset),
     ("limit", "Rows in the page at most. 0 and below mean the default; the answer has the one that applied.", limit),
     ("subs", "Accepted for clients of other servers, and of no effect.", |dialect| words_and(value::booleans(dialect), "detail")),
@@ -54,6 +55,7 @@ const LINES: [Line; 29] = [
     ("netns", "Inode number of the network namespace.", |_| integer(0, u32::MAX)),
     ("service", "Name of a configured service.", |_| name()),
     ("flag", "What policies have found in the connection.", |_| words(Flag::ALL.map(Flag::name))),
+    ("protocol", "What the connection speaks.", |_| words(Protocol::ALL.map(Protocol::name))),
     ("self", "Whether the agent's own connections are shown.", boolean),
     ("tcp", "Whether rows have a `tcp` object.", boolean),
     ("rates", "Whether open rows have what they move in a second. The first page of rates in a minute takes a second.", boolean),

@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::{address::Network, derived, pattern::Pattern, ports::Ports};
+use crate::protocol::Protocol;
 use crate::registry::{
     connection::{Connection, Direction, Facts},
     flags::Flag,
@@ -37,6 +38,8 @@ pub struct Filter {
     pub service: Option<String>,
     /// What policies have found in it.
     pub flag: Option<Flag>,
+    /// What it speaks.
+    pub protocol: Option<Protocol>,
     /// Whether the agent's own connections are shown as well.
     pub with_self: bool,
     /// Whether there is a condition on what only the application knows, such as a NATS account.
@@ -123,6 +126,10 @@ impl Filter {
                 facts.service.as_deref() == Some(service.as_str())
             })
             && holds(self.flag.as_ref(), |flag| facts.flags.contains(*flag))
+            && holds(self.protocol.as_ref(), |protocol| {
+                let identity = facts.identity.as_ref();
+                identity.is_some_and(|identity| identity.protocol == *protocol)
+            })
             && !self.unknowable
     }
 }
@@ -137,6 +144,13 @@ pub(super) fn flag(text: &str) -> Option<Flag> {
     Flag::ALL
         .into_iter()
         .find(|flag| text.eq_ignore_ascii_case(flag.name()))
+}
+
+/// From the name that rows show.
+pub(super) fn protocol(text: &str) -> Option<Protocol> {
+    Protocol::ALL
+        .into_iter()
+        .find(|protocol| text.eq_ignore_ascii_case(protocol.name()))
 }
 
 /// From the name that rows show.

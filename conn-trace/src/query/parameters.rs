@@ -22,7 +22,7 @@ type Set = fn(&mut Query, &Value<'_>) -> Result<(), QueryError>;
 pub(super) type Parameter = (&'static str, Set);
 
 /// The parameters of every dialect.
-pub(super) const PARAMETERS: [Parameter; 24] = [
+pub(super) const PARAMETERS: [Parameter; 25] = [
     ("offset", |query, value| {
         // Through i64 because the value is echoed as a JSON integer, which ends at 2^63-1.
         let offset = match value.dialect().is_lenient {
@@ -110,6 +110,13 @@ pub(super) const PARAMETERS: [Parameter; 24] = [
         let flag = filter::flag(value.text());
         let expected = "idle_leak, close_wait_leak, over_limit or watchlist";
         query.filter.flag = Some(value.parsed(flag, expected)?);
+        Ok(())
+    }),
+    ("protocol", |query, value| {
+        let protocol = filter::protocol(value.text());
+        let expected =
+            "one of http, websocket, grpc, connect, tls, fix, nats, mqtt, redis, postgresql, ssh";
+        query.filter.protocol = Some(value.parsed(protocol, expected)?);
         Ok(())
     }),
     ("self", |query, value| {

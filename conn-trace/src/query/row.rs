@@ -18,6 +18,7 @@ use super::{
     schema::LARGEST_CID,
     tcp::Tcp,
 };
+use crate::protocol::{Peer, Protocol, Text};
 use crate::registry::{
     connection::{CloseCause, Connection, Direction, Endpoint, Origin, Owner, TcpState, Transport},
     flags::{Flag, Flags},
@@ -128,8 +129,23 @@ pub struct Row<'a> {
     pub device_flag: u32,
     /// 0.
     pub device_level: u32,
-    /// Version of the client program: empty, as the kernel does not know it.
-    pub version: &'static str,
+    /// What it speaks, from the first bytes that were read. This and the next four are known only where
+    /// the service wants to know (`identify`), and of connections that opened since. Else left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = Protocol::ALL.map(Protocol::name)))]
+    pub protocol: Option<&'static str>,
+    /// Version of that, as the peer says: with TLS the highest that a client offers, or the one that a
+    /// server has chosen; with NATS that of the peer's program. Empty where it is not known.
+    pub version: &'a str,
+    /// What a peer that speaks NATS calls itself. Else left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<&'a str>,
+    /// Language of a NATS client. Else left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lang: Option<&'a str>,
+    /// What else the peer has said of itself and of what it wants. Left out where that is nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<&'a Peer>,
     /// Inode number of the network namespace.
     pub netns: u32,
     /// Path of the owner's cgroup in the hierarchy of version 2. Left out when it is not known.
@@ -168,6 +184,7 @@ impl<'a> Row<'a> {
         let end = connection.end.as_ref();
         let rates = rates.as_deref();
         let info = connection.tcp.as_deref();
+        let identity = facts.identity.as_deref();
         Self {
             cid: Integer(facts.cid),
             uid: &facts.user,
@@ -206,7 +223,14 @@ impl<'a> Row<'a> {
             subscriptions: 0,
             device_flag: 0,
             device_level: 0,
-            version: "",
+            protocol: identity.map(|identity| identity.protocol.name()),
+            version: text(identity.and_then(|identity| identity.version.as_ref()))
+                .unwrap_or_default(),
+            name: text(identity.and_then(|identity| identity.name.as_ref())),
+            lang: text(identity.and_then(|identity| identity.lang.as_ref())),
+            peer: identity
+                .map(|identity| &identity.peer)
+                .filter(|peer| !peer.is_empty()),
             netns: facts.netns,
             cgroup: facts.cgroup.as_deref(),
             container: facts.container.as_deref(),
@@ -217,6 +241,10 @@ impl<'a> Row<'a> {
                 .map(|info| Tcp::new(info, *state, *rtt_us)),
         }
     }
+}
+
+fn text(text: Option<&Text>) -> Option<&str> {
+    text.map(Text::as_str)
 }
 
 #[expect(

@@ -5,6 +5,7 @@ use std::{net::IpAddr, ops::Add, sync::Arc};
 use jiff::Timestamp;
 
 use super::{flags::Flags, rates::Rates};
+use crate::protocol::Identity;
 
 /// One connection at the time of a snapshot. Cheap to clone: the facts are shared.
 #[derive(Clone, Debug)]
@@ -83,6 +84,8 @@ pub struct Facts {
     pub service: Option<Arc<str>>,
     /// What the policies of that service have found in it.
     pub flags: Flags,
+    /// What it speaks, if that service wants to know and its first bytes have said so.
+    pub identity: Option<Arc<Identity>>,
     /// Whether the agent itself owns the socket.
     pub is_self: bool,
 }

@@ -143,6 +143,7 @@ impl Describer {
             container,
             service: None,
             flags: Flags::default(),
+            identity: None,
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod connection;
 mod container;
 pub mod events;
 mod facts;
+mod first_bytes;
 pub mod flags;
 mod history;
 mod live;

@@ -162,6 +162,8 @@ pub struct Status {
     pub last_loss: Option<Timestamp>,
     /// Messages that readers have asked for.
     pub tracing: Tracing,
+    /// First bytes of connections.
+    pub first_bytes: FirstBytesStatus,
 }
 
 /// Messages of single connections.
@@ -175,6 +177,17 @@ pub struct Tracing {
     pub messages: u64,
     /// Messages that had no room in the ring, or in front of a reader: one for each such reader.
     pub lost: u64,
+}
+
+/// What the agent has to say of first bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FirstBytesStatus {
+    /// Connections of which more bytes are needed.
+    pub waiting: u64,
+    /// Records that found no room in the ring.
+    pub lost: u64,
+    /// Receive calls whose bytes could not be found.
+    pub unseen: u64,
 }
 
 /// Counters of what could not be counted. All are 0 on a healthy host.

@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use conn_trace_common::table::{ColdEntry, FLAG_BASED, HotEntry};
+use conn_trace_common::table::{ASKED_MESSAGES, ColdEntry, FLAG_BASED, HotEntry};
 use jiff::Timestamp;
 
 use super::{
@@ -18,6 +18,7 @@ use super::{
     connection::{Connection, Counters, Facts, Origin, Owner, Process, TcpState, Transport},
     events::{Events, What},
     facts::{self, Describer},
+    first_bytes::Readings,
     history::History,
     live::{Key, Live, LiveSet, Reserved},
     memberships::Memberships,
@@ -58,6 +59,7 @@ pub(super) struct State {
     pub(super) misses_read: Instant,
     reserved: Reserved,
     pub(super) messages: Messages,
+    pub(super) readings: Readings,
     /// When readers of messages were last offered all connections.
     pub(super) reviewed: Instant,
     pub(super) audit: Audit,
@@ -80,6 +82,7 @@ impl State {
             classify,
             notify,
         } = settings;
+        Self::want_first_bytes(tracer.table(), classify.as_ref());
         Self {
             describer: Describer {
                 names: Names::new(),
@@ -106,6 +109,7 @@ impl State {
             misses_read: Instant::now(),
             reserved: Reserved::default(),
             messages: Messages::default(),
+            readings: Readings::default(),
             reviewed: Instant::now(),
             audit: Audit::new(),
             members: Members::new(classify, services::now()),
@@ -137,6 +141,7 @@ impl State {
             self.tell_messages(messages, &moment);
         }
         self.reserved.age();
+        self.readings.age(|key| self.live.contains(key));
         self.settle_levels(is_active);
         self.notice_losses()?;
         self.attend_to_readers()?;
@@ -160,6 +165,7 @@ impl State {
                 self.offer_established(key, moment);
             }
             Record::Closed(closed) => self.closed(&closed.hot, &closed.cold, moment),
+            Record::FirstBytes(some) => self.take_first_bytes(&some, moment),
         }
     }
 
@@ -190,7 +196,13 @@ impl State {
             membership,
         };
         self.live.insert(cid, live);
-        self.offer_opened(key, slot, entry.hot.traced != 0, &facts, moment);
+        self.offer_opened(
+            key,
+            slot,
+            entry.hot.asked & ASKED_MESSAGES != 0,
+            &facts,
+            moment,
+        );
     }
 
     fn tell_opened(&mut self, connection: &Connection, is_established: bool, moment: &Moment) {
@@ -290,6 +302,9 @@ impl State {
             };
             self.members.enter(key, facts, stage, now)
         });
+        if let Some(identity) = self.last_finding(key, facts) {
+            membership.identity = Some(identity);
+        }
         self.members.review(key, &mut membership, facts, now);
         let mut membership = self.members.end(key, membership, facts, now);
         if is_established {

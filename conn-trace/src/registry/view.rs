@@ -9,7 +9,7 @@ use super::{
     connection::{Connection, Counters, Facts, TcpInfo, TcpState, Transport},
     facts,
     live::{Key, Live},
-    snapshot::Status,
+    snapshot::{FirstBytesStatus, Status},
     state::State,
 };
 use crate::kernel::{LoadError, clock::Moment, sampler::Sample, table::Table};
@@ -75,6 +75,11 @@ impl State {
             ring_records: self.records,
             last_loss: self.last_loss,
             tracing: self.messages.figures(),
+            first_bytes: FirstBytesStatus {
+                waiting: self.readings.len() as u64,
+                lost: stats.ring_lost_first_bytes,
+                unseen: stats.unseen_first_bytes,
+            },
         })
     }
 

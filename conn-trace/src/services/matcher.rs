@@ -53,6 +53,13 @@ impl Matcher {
         }
     }
 
+    /// The selectors of services that want to know what their connections speak.
+    fn identifying(&self) -> impl Iterator<Item = &[Selector]> {
+        let all = self.services.iter().zip(self.selectors.iter());
+        all.filter(|(service, _)| service.identify)
+            .map(|(_, selectors)| &selectors[..])
+    }
+
     /// What every service says to a connection of these facts.
     #[must_use]
     pub fn explain(&self, facts: &Facts) -> Vec<Explained> {
@@ -114,6 +121,25 @@ impl Classify for Matcher {
             }
         }
         Verdict::Nowhere
+    }
+
+    fn identifies_local_port(&self, port: u16) -> bool {
+        self.identifying().any(|selectors| {
+            let mut local = selectors.iter().filter_map(Selector::local_ports);
+            match local.next() {
+                Some(ports) => ports.any(|ports| ports.contains(port)),
+                // Nothing is known by the ports alone.
+                None => !selectors.iter().any(|one| one.peer_ports().is_some()),
+            }
+        })
+    }
+
+    fn identifies_peer_port(&self, port: u16) -> bool {
+        self.identifying().any(|selectors| {
+            let has_local = selectors.iter().any(|one| one.local_ports().is_some());
+            let mut peer = selectors.iter().filter_map(Selector::peer_ports);
+            !has_local && peer.any(|ports| ports.any(|ports| ports.contains(port)))
+        })
     }
 
     fn settle(&self, facts: &Facts) -> Option<usize> {

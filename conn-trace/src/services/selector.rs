@@ -104,6 +104,22 @@ impl Selector {
         }
     }
 
+    /// The ports at this end that it asks for, if it asks for any.
+    pub(super) fn local_ports(&self) -> Option<&Choice<Ports>> {
+        match self {
+            Self::LocalPort(ports) => Some(ports),
+            _ => None,
+        }
+    }
+
+    /// The ports of the peer that it asks for, likewise.
+    pub(super) fn peer_ports(&self) -> Option<&Choice<Ports>> {
+        match self {
+            Self::RemotePort(ports) => Some(ports),
+            _ => None,
+        }
+    }
+
     /// Whether it holds for a connection of these facts.
     pub(super) fn holds(&self, facts: &Facts) -> Holds {
         match self {

@@ -19,7 +19,7 @@ pub(super) struct Package {
     pub(super) skipped: Option<&'static str>,
 }
 
-const PACKAGES: [Package; 21] = [
+const PACKAGES: [Package; 28] = [
     Package::library(LLVM, Need::Build),
     Package::library("libzstd-dev", Need::Build),
     Package::library("zlib1g-dev", Need::Build),
@@ -32,9 +32,17 @@ const PACKAGES: [Package; 21] = [
     Package::program("iproute2", "ss", Need::Test),
     Package::program("jq", "jq", Need::Test),
     Package::library("libquickfix-dev", Need::Test).for_one("fix"),
+    Package::server("mosquitto", "mosquitto", Need::Test),
+    Package::program("mosquitto-clients", "mosquitto_pub", Need::Test),
     Package::server("nats-server", "nats-server", Need::Test),
     Package::server("nginx-light", "nginx", Need::Test),
+    Package::program("openssh-client", "ssh", Need::Test),
+    Package::server("openssh-server", "sshd", Need::Test).with_service("ssh"),
+    Package::program("openssl", "openssl", Need::Test),
+    // Its programs are on no path.
+    Package::library("postgresql", Need::Test).with_service("postgresql"),
     Package::server("prometheus", "prometheus", Need::Test),
+    Package::library("python3-grpcio", Need::Test),
     Package::library(VENV, Need::Test),
     Package::server("redis-server", "redis-server", Need::Test),
     Package::program("redis-tools", "redis-cli", Need::Test),
@@ -59,6 +67,13 @@ impl Package {
     pub(super) const fn for_one(self, test: &'static str) -> Self {
         Self {
             skipped: Some(test),
+            ..self
+        }
+    }
+
+    const fn with_service(self, service: &'static str) -> Self {
+        Self {
+            service: Some(service),
             ..self
         }
     }

@@ -105,6 +105,7 @@ async fn varz() {
                     "missed_ends": 0,
                 },
                 "trace": {"readers": 1, "connections": 2, "messages": 3, "lost": 4},
+                "first_bytes": {"waiting": 5, "lost": 6, "unseen": 7},
             },
         })
     );

@@ -13,6 +13,7 @@ const CONFIGURATION: &str = r#"
     remote_ip = ["0.0.0.0/0", "::/0"]
     metric_prefix = "fix"
     connection_limit = 9
+    identify = true
     [[service.policy]]
     kind = "limit"
     connections = 9

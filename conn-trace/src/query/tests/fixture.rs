@@ -6,6 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use crate::kernel::{degradation::Degradation, hooks::Variant};
+use crate::protocol::{Identity, Peer, Protocol, Text};
 use crate::registry::{
     connection::{
         CloseCause, Connection, Counters, Direction, End, Endpoint, Facts, Origin, Owner, Process,
@@ -13,7 +14,7 @@ use crate::registry::{
     },
     flags::Flag,
     rates::{PerSecond, Rates},
-    snapshot::{Losses, Snapshot, Status, Tracing},
+    snapshot::{FirstBytesStatus, Losses, Snapshot, Status, Tracing},
 };
 
 /// The moment of every snapshot here, `2026-11-20T12:00:00Z`.
@@ -143,6 +144,7 @@ pub(crate) fn connection(cid: u64, seed: Seed) -> Connection {
             .into_iter()
             .take(usize::from(retrans % 5))
             .collect(),
+        identity: (peer > 4).then(|| identity(tcp).into()),
         is_self: myself == 5,
     };
     Connection {
@@ -173,6 +175,30 @@ pub(crate) fn connection(cid: u64, seed: Seed) -> Connection {
         }),
         rates: None,
         end,
+    }
+}
+
+fn identity(seed: u8) -> Identity {
+    let text = |text: &str| Text::new(text.as_bytes());
+    Identity {
+        protocol: Protocol::ALL[usize::from(seed) % 2],
+        version: (seed > 1).then(|| text("1.1")).flatten(),
+        name: text("a name").filter(|_| seed > 2),
+        lang: text("go").filter(|_| seed > 2),
+        peer: match seed {
+            0..=3 => Peer::default(),
+            _ => Peer {
+                software: text("curl/8"),
+                server_name: text("a.example"),
+                alpn: text("h2,http/1.1"),
+                sender_comp_id: text("DESK"),
+                target_comp_id: text("VENUE"),
+                client_id: text("sensor-7"),
+                user: text("alice"),
+                database: text("books"),
+                application: text("psql"),
+            },
+        },
     }
 }
 
@@ -262,6 +288,11 @@ pub(crate) fn healthy(open: u64) -> Status {
             connections: 2,
             messages: 3,
             lost: 4,
+        },
+        first_bytes: FirstBytesStatus {
+            waiting: 5,
+            lost: 6,
+            unseen: 7,
         },
     }
 }

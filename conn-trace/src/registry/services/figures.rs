@@ -4,7 +4,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use std::sync::Arc;
 
-use super::{Service, breakdown::Shares, tally::Tally};
+use super::{Service, breakdown::Shares, breakdowns::Spoken, tally::Tally};
 use crate::{
     kernel::ProgramRuns,
     registry::{
@@ -60,6 +60,8 @@ pub struct ServiceFigures {
     pub ports: Shares<u16>,
     /// By name of the process; `None` has those whose owner is not known.
     pub processes: Shares<Option<Arc<str>>>,
+    /// By what they speak, where the service wants to know.
+    pub protocols: Option<Shares<Spoken>>,
     /// The oldest open connections, as many as the service asks for, the oldest first.
     pub oldest: Vec<Arc<Facts>>,
     /// Its policies, in the order of the configuration.

@@ -10,11 +10,14 @@ use super::{
     membership::{Membership, Place, Stage},
     tally::Tally,
 };
-use crate::registry::{
-    connection::{Connection, Counters, Facts, Origin},
-    flags::Flags,
-    live::Key,
-    policies::{Engine, Signal},
+use crate::{
+    protocol::Identity,
+    registry::{
+        connection::{Connection, Counters, Facts, Origin},
+        flags::Flags,
+        live::Key,
+        policies::{Engine, Signal},
+    },
 };
 
 /// What is known of one service.
@@ -25,6 +28,14 @@ pub(super) struct Watched {
     pub(super) by: Breakdowns,
     pub(super) sampled: SampledSums,
     pub(super) engine: Engine,
+}
+
+impl Watched {
+    /// Writes into the facts of a connection that it belongs here, and what it speaks.
+    fn name(&self, facts: &mut Facts, identity: Option<&Arc<Identity>>) {
+        facts.service = Some(Arc::clone(&self.service.name));
+        facts.identity = identity.filter(|_| self.service.identify).cloned();
+    }
 }
 
 /// All services, and the host as a whole. The agent's own connections are in neither.
@@ -70,6 +81,7 @@ impl Members {
             reported: Counters::default(),
             sampled: None,
             retransmitted_before: 0,
+            identity: None,
         };
         if !facts.is_self {
             match stage {
@@ -119,9 +131,10 @@ impl Members {
         match &mut membership.place {
             Place::Own | Place::Nowhere => {}
             Place::Service(at, keys) => {
-                facts.service = Some(Arc::clone(&self.services[*at].service.name));
+                let watched = &mut self.services[*at];
+                watched.name(facts, membership.identity.as_ref());
                 if let Some(keys) = keys {
-                    self.services[*at].by.rename(keys, facts);
+                    watched.by.rename(keys, facts);
                 }
             }
             Place::Undecided => match self.classify.classify(facts) {
@@ -141,7 +154,7 @@ impl Members {
     /// Counts the connection at a service.
     fn place(&mut self, at: usize, membership: &mut Membership, facts: &mut Facts, now: At) {
         let watched = &mut self.services[at];
-        facts.service = Some(Arc::clone(&watched.service.name));
+        watched.name(facts, membership.identity.as_ref());
         let keys = match membership.stage {
             Stage::Connecting => {
                 watched.tally.connecting += 1;
@@ -300,19 +313,22 @@ impl Members {
             Place::Undecided | Place::Nowhere => None,
         };
         let verdict = self.classify.classify(facts);
-        if let (Some((at, keys)), Verdict::Of(now_at)) = (&before, verdict)
-            && *at == now_at
-        {
-            if keys.is_some() {
-                self.services[*at]
-                    .engine
-                    .enter(facts, facts.start_ns, false);
+        let before = match before {
+            Some((at, mut keys)) if verdict == Verdict::Of(at) => {
+                let watched = &mut self.services[at];
+                watched.name(facts, membership.identity.as_ref());
+                if let Some(keys) = &mut keys {
+                    watched.by.rename(keys, facts);
+                    watched.engine.enter(facts, facts.start_ns, false);
+                }
+                membership.place = Place::Service(at, keys);
+                self.undecided.remove(&key);
+                return;
             }
-            membership.place = Place::Service(*at, keys.clone());
-            self.undecided.remove(&key);
-            return;
-        }
+            elsewhere => elsewhere,
+        };
         facts.service = None;
+        facts.identity = None;
         if let Some((at, keys)) = before {
             let moved = counters.since(membership.base);
             self.take_out(Place::Service(at, keys), membership, moved, now);
@@ -322,6 +338,16 @@ impl Members {
         membership.has_joined = membership.stage == Stage::Open;
         self.undecided.insert(key);
         self.review(key, membership, facts, now);
+    }
+
+    /// Whether the service of a connection wants to know what it speaks; `None` while it is not known
+    /// where that belongs.
+    pub(in crate::registry) fn identifies(&self, membership: &Membership) -> Option<bool> {
+        match membership.place {
+            Place::Undecided => None,
+            Place::Service(at, _) => Some(self.services[at].service.identify),
+            Place::Own | Place::Nowhere => Some(false),
+        }
     }
 
     /// Whether a policy has something to do, unless pressure has changed.

@@ -1,7 +1,9 @@
 //! What a connection has been counted as, kept with it while it is open.
 
+use std::sync::Arc;
+
 use super::{breakdowns::Keys, figures::Sampled};
-use crate::registry::connection::Counters;
+use crate::{protocol::Identity, registry::connection::Counters};
 
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +44,8 @@ pub(in crate::registry) struct Membership {
     pub(super) sampled: Option<Sampled>,
     /// Segments that it had sent again when it came to its service.
     pub(super) retransmitted_before: u32,
+    /// What it speaks, as far as its first bytes have said.
+    pub(in crate::registry) identity: Option<Arc<Identity>>,
 }
 
 impl Membership {

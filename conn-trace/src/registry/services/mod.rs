@@ -19,6 +19,7 @@ use std::{fmt::Debug, sync::Arc, time::Duration};
 
 pub use self::{
     breakdown::{Share, Shares},
+    breakdowns::Spoken,
     figures::{Figures, Report, Sampled, SampledSums, ServiceFigures, States},
     histogram::{DURATIONS, Histogram, SIZES},
     level::{At, Peak},
@@ -55,6 +56,14 @@ pub trait Classify: Debug + Send {
 
     /// The same of a connection of which no more will be known: what is not known speaks against.
     fn settle(&self, facts: &Facts) -> Option<usize>;
+
+    /// Whether a connection with this port at this end may belong to a service that wants to know what
+    /// it speaks. Port 0 stands for one that is not known yet.
+    fn identifies_local_port(&self, port: u16) -> bool;
+
+    /// The same of the peer's port. Of a connection that belongs to such a service one of the two says
+    /// so.
+    fn identifies_peer_port(&self, port: u16) -> bool;
 }
 
 /// What the registry has to know of a service.
@@ -72,6 +81,8 @@ pub struct Service {
     pub oldest: usize,
     /// What is to be found in its connections, and what is done then.
     pub policies: Vec<Policy>,
+    /// Whether the first bytes of its connections are read, to say what they speak.
+    pub identify: bool,
 }
 
 impl Service {

@@ -228,6 +228,7 @@ impl State {
         self.catch_up()?;
         self.describer.own.ports = ports;
         let now = now();
+        Self::want_first_bytes(self.tracer.table(), classify.as_ref());
         let former = self.members.replace(classify, now);
         let table = self.tracer.table();
         for (_, live) in self.live.iter_mut() {
@@ -283,6 +284,10 @@ impl Members {
                     clients: watched.by.clients.top(watched.service.top),
                     ports: watched.by.ports.top(watched.service.top),
                     processes: watched.by.processes.top(watched.service.top),
+                    protocols: watched
+                        .service
+                        .identify
+                        .then(|| watched.by.protocols.top(usize::MAX)),
                     policies: watched.engine.figures(),
                     actions: watched.engine.newest_records(),
                 })
