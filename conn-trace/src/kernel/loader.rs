@@ -361,13 +361,19 @@ impl Tracer {
         self.lifecycle.keep_ended(&self.table);
     }
 
+    /// The first bytes of a connection among what was kept so.
+    pub(super) fn first_bytes(&self, cookie: u64) -> Vec<u8> {
+        self.lifecycle.first_bytes(cookie)
+    }
+
     /// What the programs could not see or take up: a number that grows with each.
     ///
     /// # Errors
     /// If the kernel does not tell.
     pub(super) fn unseen(&self) -> Result<u64, LoadError> {
         let stats = self.table.stats();
-        Ok(self.skipped_runs()? + stats.untracked + stats.untracked_messages)
+        let lost = stats.untracked + stats.untracked_messages + stats.ring_lost_first_bytes;
+        Ok(self.skipped_runs()? + lost)
     }
 
     /// The connection table.

@@ -52,6 +52,20 @@ impl Lifecycle {
         mem::take(&mut self.unreadable) + drain(&mut self.ring, take)
     }
 
+    /// The first bytes of a connection, as far as they are among what was kept.
+    pub(super) fn first_bytes(&self, cookie: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for record in &self.kept {
+            if let Record::FirstBytes(some) = record
+                && some.header.cookie == cookie
+                && some.offset as usize == bytes.len()
+            {
+                bytes.extend(some.bytes.iter().take(some.len as usize));
+            }
+        }
+        bytes
+    }
+
     /// Makes room in the ring, and in the table for what it had none for.
     pub(super) fn keep_ended(&mut self, table: &Table) {
         let kept = &mut self.kept;

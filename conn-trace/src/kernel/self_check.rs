@@ -20,9 +20,12 @@ use std::{
     },
 };
 
-use conn_trace_common::table::{
-    CAUSE_KILLED, CAUSE_LOCAL_FIN, CAUSE_PEER_FIN, CAUSE_PEER_RESET, CAUSE_UNKNOWN, DIRECTION_IN,
-    DIRECTION_OUT,
+use conn_trace_common::{
+    lifecycle::FIRST_BYTES_LIMIT,
+    table::{
+        CAUSE_KILLED, CAUSE_LOCAL_FIN, CAUSE_PEER_FIN, CAUSE_PEER_RESET, CAUSE_UNKNOWN,
+        DIRECTION_IN, DIRECTION_OUT,
+    },
 };
 use thiserror::Error;
 
@@ -121,6 +124,7 @@ pub fn attach(tracer: &mut Tracer) -> Result<Passed, SelfCheckError> {
         older.next().map_or(Ok(()), |one| one.check(tracer, netns))
     })?;
     drop(older);
+    seen(tracer, |tracer| read_first(tracer, filter))?;
     for ending in [Ending::Exited, Ending::Killed] {
         seen(tracer, |tracer| left(tracer, filter, netns, ending))?;
     }
@@ -185,6 +189,34 @@ fn life(tracer: &mut Tracer, filter: BorrowedFd<'_>, netns: u32) -> Result<u32, 
     client.check_entry(tracer)?;
     server.check_entry(tracer)?;
     Ok(entry.cold.pid)
+}
+
+/// Has the first bytes of a connection told, and compares them with what was read.
+fn read_first(tracer: &mut Tracer, filter: BorrowedFd<'_>) -> Result<(), SelfCheckError> {
+    const REGISTERS: [&str; 3] = ["REGS_RESULT", "REGS_CALL", "REGS_SECOND"];
+    if !REGISTERS.iter().all(|global| tracer.has_field(global)) {
+        return Ok(());
+    }
+    // The agent takes it back for all others that open meanwhile.
+    tracer.table().want_first_bytes(|_| true, |_| true);
+    let pair = Pair::open(Kind::Plain, filter);
+    tracer.table().want_first_bytes(|_| false, |_| false);
+    let mut pair = pair?;
+    tracer.keep_ended();
+    pair.talk()?;
+    tracer.keep_ended();
+    let expected = vec![b'c'; FIRST_BYTES_LIMIT as usize];
+    let found = tracer.first_bytes(option::cookie(pair.server.as_fd())?);
+    if found == expected {
+        return Ok(());
+    }
+    let right = found.iter().filter(|byte| **byte == b'c').count();
+    Err(SelfCheckError::Wrong {
+        end: "server",
+        field: "first bytes read",
+        found: format!("{right} right ones of {}", found.len()),
+        expected: format!("{} of {}", expected.len(), expected.len()),
+    })
 }
 
 /// Moves the first bytes over a new connection; gives what is true about its ends then.
