@@ -23,17 +23,17 @@ pub(super) fn read(bytes: &[u8], sender: Sender) -> Finding {
 }
 
 fn request(bytes: &[u8]) -> Finding {
+    // Methods are words in capitals (RFC 9110 §9.1 and its registry).
+    let mut method = bytes.iter().take_while(|byte| **byte != b' ');
+    if !method.all(|byte| byte.is_ascii_uppercase() || *byte == b'-') {
+        return Finding::Nothing;
+    }
     let mut headers = [EMPTY_HEADER; MOST_HEADERS];
     let mut request = Request::new(&mut headers);
     let status = request.parse(bytes);
     let Some(version) = version(request.version) else {
-        // Methods are words in capitals (RFC 9110 §9.1 and its registry).
-        let may_be_method = bytes
-            .iter()
-            .take_while(|byte| **byte != b' ')
-            .all(|byte| byte.is_ascii_uppercase() || *byte == b'-');
         return match status {
-            Ok(Status::Partial) if may_be_method => Finding::TooFew,
+            Ok(Status::Partial) => Finding::TooFew,
             _ => Finding::Nothing,
         };
     };

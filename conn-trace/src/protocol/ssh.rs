@@ -11,7 +11,8 @@ pub(super) fn read(bytes: &[u8], _: Sender) -> Finding {
         return unclear.into();
     }
     let rest = &bytes[BEGINNING.len()..];
-    let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
+    let mut line = rest.iter().take(LONGEST_LINE - BEGINNING.len());
+    let Some(end) = line.position(|byte| *byte == b'\n') else {
         return match bytes.len() < LONGEST_LINE {
             true => Finding::TooFew,
             false => Finding::Nothing,

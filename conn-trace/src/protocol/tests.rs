@@ -227,8 +227,10 @@ fn however_it_is_cut_it_is_nothing_else() {
 #[test]
 fn what_comes_behind_changes_nothing() {
     for (bytes, sender, ..) in CASES {
-        let more = [bytes, b"\x40\x02\x00\x01".as_slice()].concat();
-        assert_eq!(whole(&more, sender), whole(bytes, sender));
+        for behind in [b"\x40\x02\x00\x01".as_slice(), b"\x16\x09\xff\xff\xff"] {
+            let more = [bytes, behind].concat();
+            assert_eq!(whole(&more, sender), whole(bytes, sender));
+        }
     }
 }
 
@@ -292,6 +294,7 @@ fn what_is_none_of_them_is_nothing() {
         b"\x00\x00\x00\x08\x00\x04\x00\x00",
         b"GET /x SMTP/1.1\r\n",
         b"EHLO me\r\n",
+        b"0PTTH x/ HTTP/1.1\r\n",
     ] {
         assert_eq!(
             identify(bytes, Sender::Client),
@@ -309,6 +312,8 @@ fn a_long_version_or_text_is_cut_off_or_refused() {
     let endless = vec![b'x'; 300];
     let endless = [b"SSH-2.0-", &*endless].concat();
     assert_eq!(identify(&endless, Sender::Client), Finding::Nothing);
+    let late = [&*endless, b"\r\n"].concat();
+    assert_eq!(identify(&late, Sender::Client), Finding::Nothing);
     let strange = Text::new(b"a\x1b[2J\xff\n").expect("a text");
     assert_eq!(strange.as_str(), "a\u{fffd}[2J\u{fffd}\u{fffd}");
     assert_eq!(Text::new(b""), None);

@@ -33,14 +33,13 @@ pub(super) fn read(bytes: &[u8], sender: Sender) -> Finding {
         return Finding::Nothing;
     }
     let unknown = Identity::new(Protocol::Tls, None);
-    let Some(header) = message.first_chunk::<MESSAGE_HEADER>() else {
+    let Some(len) = message_len(&message) else {
         return Finding::TooFew;
     };
-    let len = u32::from_be_bytes([0, header[1], header[2], header[3]]) as usize;
-    if message.len() < MESSAGE_HEADER + len {
+    let Some(message) = message.get(..len) else {
         return Finding::SoFar(unknown);
-    }
-    let parsed = parse_tls_message_handshake(&message[..MESSAGE_HEADER + len]);
+    };
+    let parsed = parse_tls_message_handshake(message);
     let Ok((_, TlsMessage::Handshake(hello))) = parsed else {
         return Finding::Nothing;
     };
@@ -81,8 +80,6 @@ fn handshake(mut bytes: &[u8]) -> Option<Vec<u8>> {
                 },
                 _ => return None,
             },
-            // Behind a whole message anything may come.
-            _ if !message.is_empty() => return Some(message),
             _ => return None,
         }
         let Some(header) = bytes.first_chunk::<RECORD_HEADER>() else {
@@ -95,7 +92,17 @@ fn handshake(mut bytes: &[u8]) -> Option<Vec<u8>> {
         let end = bytes.len().min(RECORD_HEADER + len);
         message.extend_from_slice(&bytes[RECORD_HEADER..end]);
         bytes = &bytes[end..];
+        // Behind a whole message anything may come.
+        if message_len(&message).is_some_and(|len| message.len() >= len) {
+            return Some(message);
+        }
     }
+}
+
+/// How long the message that begins so is with its header.
+fn message_len(message: &[u8]) -> Option<usize> {
+    let [_, high, middle, low] = *message.first_chunk::<MESSAGE_HEADER>()?;
+    Some(MESSAGE_HEADER + u32::from_be_bytes([0, high, middle, low]) as usize)
 }
 
 /// The highest version that a client offers, or the one that a server has chosen.
