@@ -4,7 +4,8 @@
 //! The message hooks run inside of the call that has just filled the application's buffer, so the bytes
 //! are read from there: where it is, the registers of the system call say. Other connections pay
 //! nothing for it, and one of which the agent knows enough is not asked any more. What no such call
-//! has read (work for an io_uring, splice, TCP_ZEROCOPY_RECEIVE, recvmmsg) is counted as unseen.
+//! has read (work for an io_uring, recvmmsg) is counted as unseen; splice and TCP_ZEROCOPY_RECEIVE are
+//! no messages and pass the hooks by.
 //!
 //! x86-64, and kernels since 5.15 (`bpf_task_pt_regs`).
 
