@@ -115,7 +115,6 @@ extern "C" fn tell_first_bytes(index: u32, total: u64, moved: u32) -> i32 {
     let mut left = moved;
     for _ in 0..MOST_BUFFERS {
         if vector == 0 {
-            count(stats::UNSEEN_FIRST_BYTES);
             break;
         }
         let len = left.min(read_user(vector.wrapping_add(VECTOR_LENGTH)));
@@ -126,6 +125,9 @@ extern "C" fn tell_first_bytes(index: u32, total: u64, moved: u32) -> i32 {
             break;
         }
         vector = vector.wrapping_add(VECTOR_SIZE);
+    }
+    if left != 0 && offset < FIRST_BYTES_LIMIT {
+        count(stats::UNSEEN_FIRST_BYTES);
     }
     0
 }

@@ -26,9 +26,11 @@ pub fn run(args: &ConfigArgs) -> Result<ExitCode> {
     match &args.command {
         ConfigCommand::Check(file) => {
             let configuration = Configuration::load(file.config.as_deref())?;
-            let services = configuration.services.len();
-            let path = described(&configuration);
-            writeln!(out, "{path}: sound, {services} services")?;
+            let services = match configuration.services.len() {
+                1 => "1 service".to_owned(),
+                several => format!("{several} services"),
+            };
+            writeln!(out, "{}: sound, {services}", described(&configuration))?;
         }
         ConfigCommand::Show(file) => show(&Configuration::load(file.config.as_deref())?, &mut out)?,
         ConfigCommand::Explain(args) => explain(args, &mut out)?,

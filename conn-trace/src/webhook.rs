@@ -1,7 +1,7 @@
 //! Sends records of policies to URLs: in order, again where it fails, and never so many that they pile up.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -37,7 +37,7 @@ pub(crate) struct Webhooks {
     by_url: HashMap<String, Webhook>,
 }
 
-/// One URL. Its thread ends with the sender.
+/// One URL. Its thread ends with this, what it is about included.
 #[derive(Debug)]
 struct Webhook {
     records: SyncSender<String>,
@@ -63,6 +63,10 @@ impl Notify for Webhooks {
             Some(webhook) => webhook.send(json),
             None => Err("no webhook".to_owned()),
         }
+    }
+
+    fn keep(&mut self, used: &HashSet<Arc<str>>) {
+        self.by_url.retain(|url, _| used.contains(url.as_str()));
     }
 
     fn deliveries(&self) -> Vec<Deliveries> {
@@ -117,7 +121,8 @@ impl Webhook {
     }
 }
 
-fn deliver(url: &str, queue: &Receiver<String>, counts: &Counts) {
+fn deliver(url: &str, queue: &Receiver<String>, counts: &Arc<Counts>) {
+    let is_given_up = || Arc::strong_count(counts) == 1;
     let agent: Agent = Agent::config_builder()
         .timeout_global(Some(TIMEOUT))
         .proxy(None)
@@ -125,6 +130,9 @@ fn deliver(url: &str, queue: &Receiver<String>, counts: &Counts) {
         .build()
         .into();
     for json in queue {
+        if is_given_up() {
+            return;
+        }
         let mut pauses = PAUSES.iter();
         let is_taken = loop {
             let answer = agent
@@ -138,6 +146,9 @@ fn deliver(url: &str, queue: &Receiver<String>, counts: &Counts) {
             match pauses.next() {
                 Some(pause) => thread::sleep(*pause),
                 None => break false,
+            }
+            if is_given_up() {
+                return;
             }
         };
         counts.waiting.fetch_sub(1, Relaxed);

@@ -19,7 +19,7 @@ use std::{
 use aya::programs::Iter;
 use nix::sched::{CloneFlags, setns};
 
-use super::{loader::LoadError, mountinfo, namespaces::inode};
+use super::{error::LoadError, mountinfo, namespaces::inode};
 
 /// A namespace that could not be listed, and why.
 pub type Unlisted = String;

@@ -4,7 +4,7 @@
 
 use aya::{Btf, Ebpf, include_bytes_aligned, programs::BtfTracePoint};
 
-use super::loader::LoadError;
+use super::error::LoadError;
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/floor.bpf.o"));
 

@@ -5,6 +5,7 @@ pub mod cgroups;
 pub mod clock;
 pub mod degradation;
 pub mod destroy;
+pub mod error;
 pub mod existing;
 pub mod floor;
 pub mod hooks;
@@ -23,5 +24,6 @@ pub mod sampler;
 pub mod self_check;
 pub mod table;
 
-pub use loader::{LoadError, Options, Tracer};
+pub use error::LoadError;
+pub use loader::{Options, Tracer};
 pub use runs::ProgramRuns;

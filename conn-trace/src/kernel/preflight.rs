@@ -9,7 +9,7 @@ use aya::{
 use caps::{CapSet, Capability};
 use serde::Serialize;
 
-use super::{btf::Btf, cgroups::Cgroups, hooks::Variant, loader::KERNEL_BTF, offsets::Offsets};
+use super::{btf::Btf, cgroups::Cgroups, error::KERNEL_BTF, hooks::Variant, offsets::Offsets};
 
 const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
 const RELEASE: &str = "/proc/sys/kernel/osrelease";

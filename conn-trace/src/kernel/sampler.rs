@@ -7,7 +7,7 @@ use aya::{
 use conn_trace_common::sample::{BATCH, Clock};
 pub use conn_trace_common::sample::{Request, Sample};
 
-use super::{loader::LoadError, map::SharedArray, table::shared};
+use super::{error::LoadError, map::SharedArray, table::shared};
 
 const PROGRAM: &str = "sample";
 

@@ -29,7 +29,7 @@ use conn_trace_common::{
 };
 use thiserror::Error;
 
-use super::loader::{LoadError, Tracer};
+use super::{error::LoadError, loader::Tracer};
 use end::{CLOSE, CLOSE_WAIT, FIN_WAIT1, FIN_WAIT2, STATE, Truth, eventually};
 use option::{cork, reset_on_close, tcp_info};
 use pair::{ANSWERED, Ending, Kind, Pair, SENT};

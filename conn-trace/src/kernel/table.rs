@@ -13,7 +13,7 @@ use conn_trace_common::{
 };
 
 use super::{
-    loader::LoadError,
+    error::LoadError,
     map::{Plain, SharedArray},
 };
 

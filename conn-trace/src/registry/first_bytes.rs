@@ -1,6 +1,9 @@
 //! Finds out what connections speak, from the first bytes that the programs tell of.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use conn_trace_common::lifecycle::{FIRST_BYTES_LIMIT, FirstBytes};
 
@@ -15,33 +18,22 @@ use crate::{
     protocol::{Finding, Identity, Sender, identify},
 };
 
-/// The bytes of connections that are not known yet.
+/// The bytes of connections that are not known yet, without a gap from the first byte on.
 #[derive(Debug, Default)]
 pub(super) struct Readings {
-    by_key: HashMap<Key, Reading>,
-    round: u64,
-}
-
-#[derive(Debug)]
-struct Reading {
-    /// Without a gap from the first byte on.
-    bytes: Vec<u8>,
-    /// When it was last added to.
-    round: u64,
+    by_key: HashMap<Key, Vec<u8>>,
+    /// Those that were no live connection's when they came in this look into the ring, or in the one before.
+    early: [HashSet<Key>; 2],
 }
 
 impl Readings {
     /// Adds some bytes; false if some before them are missing, and then nothing is to be found out.
     fn add(&mut self, key: Key, some: &FirstBytes) -> bool {
-        let reading = self.by_key.entry(key).or_insert_with(|| Reading {
-            bytes: Vec::new(),
-            round: 0,
-        });
-        reading.round = self.round;
+        let reading = self.by_key.entry(key).or_default();
         let bytes = some.bytes.get(..some.len as usize);
         match bytes {
-            Some(bytes) if some.offset as usize == reading.bytes.len() => {
-                reading.bytes.extend_from_slice(bytes);
+            Some(bytes) if some.offset as usize == reading.len() => {
+                reading.extend_from_slice(bytes);
                 true
             }
             _ => {
@@ -51,24 +43,34 @@ impl Readings {
         }
     }
 
+    /// The same for a connection that is not live: it has ended, and its end is read with this look into
+    /// the ring or with the next.
+    fn add_early(&mut self, key: Key, some: &FirstBytes) {
+        if self.add(key, some) {
+            self.early[0].insert(key);
+        }
+    }
+
     /// What the bytes say by now, and whether there will be no more.
     fn look(&self, key: Key, sender: Sender) -> Option<(Finding, bool)> {
         let reading = self.by_key.get(&key)?;
-        let is_full = reading.bytes.len() as u64 >= FIRST_BYTES_LIMIT;
-        Some((identify(&reading.bytes, sender), is_full))
+        let is_full = reading.len() as u64 >= FIRST_BYTES_LIMIT;
+        Some((identify(reading, sender), is_full))
     }
 
     fn remove(&mut self, key: Key) {
         self.by_key.remove(&key);
     }
 
-    /// After each look into the ring. Those that are no live connection's belong to one whose end is
-    /// in the ring by now: it comes with this look or with the next.
+    /// After each look into the ring: forgets what was early and nobody's still.
     pub(super) fn age(&mut self, is_live: impl Fn(Key) -> bool) {
-        self.round += 1;
-        let round = self.round;
-        self.by_key
-            .retain(|key, reading| reading.round + 1 >= round || is_live(*key));
+        self.early.swap(0, 1);
+        let [due, recent] = &mut self.early;
+        for key in due.drain() {
+            if !recent.contains(&key) && !is_live(key) {
+                self.by_key.remove(&key);
+            }
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -98,8 +100,7 @@ impl State {
             self.describe(key, &entry, moment);
         }
         let Some((cid, live)) = self.live.get_mut(key) else {
-            // It has ended before it could be told of; its end is read next.
-            self.readings.add(key, some);
+            self.readings.add_early(key, some);
             return;
         };
         let is_wanted = self.members.identifies(&live.membership) != Some(false);
@@ -209,13 +210,20 @@ mod tests {
     #[test]
     fn bytes_of_nobody_are_forgotten_after_two_looks() {
         let mut readings = Readings::default();
-        readings.add(KEY, &some(0, "SS"));
-        readings.add((8, 0), &some(0, "SS"));
+        for cookie in 7..10 {
+            readings.add_early((cookie, 0), &some(0, "SS"));
+        }
+        readings.add((10, 0), &some(0, "SS"));
         readings.age(|key| key == KEY);
+        assert_eq!(readings.len(), 4);
+        readings.add_early((8, 0), &some(2, "H-"));
+        readings.age(|key| key == KEY);
+        // One has become live, one was added to, one has not been early.
+        assert_eq!(readings.len(), 3);
+        assert!(!readings.by_key.contains_key(&(9, 0)));
+        readings.age(|_| false);
         assert_eq!(readings.len(), 2);
-        readings.age(|key| key == KEY);
-        assert_eq!(readings.len(), 1);
-        readings.age(|key| key == KEY);
+        readings.age(|_| panic!("nothing is due"));
         assert!(readings.look(KEY, Sender::Client).is_some());
     }
 }

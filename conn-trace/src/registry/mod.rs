@@ -8,6 +8,7 @@ mod cgroups;
 pub mod connection;
 mod container;
 pub mod events;
+mod existing;
 mod facts;
 mod first_bytes;
 pub mod flags;

@@ -1,12 +1,7 @@
 //! The single owner of agent state: takes the ring's records, keeps live set and history, and
 //! makes snapshots of them from the table.
 
-use std::{
-    collections::{HashMap, HashSet},
-    mem,
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::HashMap, mem, sync::Arc, time::Instant};
 
 use conn_trace_common::table::{ASKED_MESSAGES, ColdEntry, FLAG_BASED, HotEntry};
 use jiff::Timestamp;
@@ -14,8 +9,8 @@ use jiff::Timestamp;
 use super::{
     Settings,
     audit::Audit,
-    cgroups::{Place, Places},
-    connection::{Connection, Counters, Facts, Origin, Owner, Process, TcpState, Transport},
+    cgroups::Places,
+    connection::{Connection, Counters, Facts, Origin, Owner, TcpState},
     events::{Events, What},
     facts::{self, Describer},
     first_bytes::Readings,
@@ -24,19 +19,11 @@ use super::{
     memberships::Memberships,
     messages::Messages,
     names::Names,
-    owners,
     policies::Enforcer,
     services::{self, Members, Membership, Rounds, Stage, at},
     snapshot::Losses,
 };
-use crate::kernel::{
-    LoadError, Tracer,
-    clock::Moment,
-    namespaces::is_pid_namespace_initial,
-    ring::Record,
-    sampler::{Detail, Request, Sample},
-    table::Entry,
-};
+use crate::kernel::{LoadError, Tracer, clock::Moment, ring::Record, table::Entry};
 
 /// Everything the agent knows.
 pub(super) struct State {
@@ -311,96 +298,6 @@ impl State {
             self.members.establish(&mut membership, facts);
         }
         membership
-    }
-
-    /// After the start: bounds the age of connections older than the agent by their last data,
-    /// and finds the owners of the silent ones.
-    pub(super) fn examine_existing(&mut self) -> Result<(), LoadError> {
-        self.catch_up()?;
-        let moment = self.tracer.now()?;
-        let older: Vec<(Key, u32)> = self
-            .live
-            .iter()
-            .filter(|(_, live)| live.is_older_than_agent())
-            .map(|(_, live)| (live.key, live.slot))
-            .collect();
-        for (key, sample) in self.sample(&older)? {
-            let Some(sample) = sample else { continue };
-            // Before the end of the handshake the stamps are those of nothing.
-            if TcpState::from_kernel(sample.state) != TcpState::SynSent
-                && let Some((_, live)) = self.live.get_mut(key)
-                && live.facts.transport != Transport::Mptcp
-            {
-                let facts = Arc::make_mut(&mut live.facts);
-                for stamp in [sample.last_sent, sample.last_received] {
-                    facts.start_ns = facts.start_ns.min(moment.boot_of_jiffies32(stamp));
-                }
-                facts.start = moment.wall_of(facts.start_ns);
-                live.start_ns = facts.start_ns;
-            }
-            self.ownerless.insert(sample.inode, key);
-        }
-        if self.has_ownerless() {
-            self.owners_found(owners::find(&self.ownerless()));
-        }
-        Ok(())
-    }
-
-    /// Reads the sockets of live connections, without TCP's own figures.
-    pub(super) fn sample(
-        &mut self,
-        wanted: &[(Key, u32)],
-    ) -> Result<Vec<(Key, Option<Sample>)>, LoadError> {
-        let requests: Vec<_> = wanted
-            .iter()
-            .map(|&((cookie, generation), slot)| Request {
-                cookie,
-                slot,
-                generation,
-            })
-            .collect();
-        let mut samples = Vec::with_capacity(wanted.len());
-        self.tracer
-            .sample(&requests, Detail::Common, |index, sample| {
-                samples.push((wanted[index].0, sample));
-            })?;
-        Ok(samples)
-    }
-
-    /// Whether there are owners to look for. In a pid namespace of its own the agent sees other
-    /// numbers in `/proc` than the programs do, or none.
-    pub(super) fn has_ownerless(&self) -> bool {
-        !self.ownerless.is_empty() && is_pid_namespace_initial()
-    }
-
-    /// Sockets whose owner is to be looked for, by inode.
-    pub(super) fn ownerless(&self) -> HashSet<u64> {
-        self.ownerless.keys().copied().collect()
-    }
-
-    /// Takes what looking for owners found, by inode.
-    pub(super) fn owners_found(&mut self, found: HashMap<u64, Process>) {
-        let mut places: HashMap<u32, Place> = HashMap::new();
-        for (inode, process) in found {
-            if let Some(key) = self.ownerless.remove(&inode)
-                && let Some((_, live)) = self.live.get_mut(key)
-                && live.facts.owner == Owner::Unknown
-            {
-                let place = places
-                    .entry(process.pid)
-                    .or_insert_with(|| self.describer.places.of_process(process.pid));
-                let facts = Arc::make_mut(&mut live.facts);
-                facts.cgroup = place.cgroup.clone();
-                facts.container = place.container.clone().or_else(|| {
-                    // Whoever has the descriptor now is whom the scan found.
-                    self.describer.memberships.container(&process, u64::MAX)
-                });
-                facts.is_self |= process.pid == self.describer.own.pid;
-                facts.owner = Owner::Scan(process);
-                self.members
-                    .review(key, &mut live.membership, facts, services::now());
-            }
-        }
     }
 }
 

@@ -12,7 +12,12 @@ use super::{
     snapshot::{FirstBytesStatus, Status},
     state::State,
 };
-use crate::kernel::{LoadError, clock::Moment, sampler::Sample, table::Table};
+use crate::kernel::{
+    LoadError,
+    clock::Moment,
+    sampler::{Detail, Request, Sample},
+    table::Table,
+};
 
 /// A live connection as the table has it.
 pub(super) struct Read {
@@ -31,6 +36,27 @@ impl State {
             .into_iter()
             .map(|(_, sample)| sample)
             .collect())
+    }
+
+    /// Reads the sockets of live connections, without TCP's own figures.
+    pub(super) fn sample(
+        &mut self,
+        wanted: &[(Key, u32)],
+    ) -> Result<Vec<(Key, Option<Sample>)>, LoadError> {
+        let requests: Vec<_> = wanted
+            .iter()
+            .map(|&((cookie, generation), slot)| Request {
+                cookie,
+                slot,
+                generation,
+            })
+            .collect();
+        let mut samples = Vec::with_capacity(wanted.len());
+        self.tracer
+            .sample(&requests, Detail::Common, |index, sample| {
+                samples.push((wanted[index].0, sample));
+            })?;
+        Ok(samples)
     }
 
     /// Everything in the live set, in order of `cid`.

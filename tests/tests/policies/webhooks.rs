@@ -13,6 +13,7 @@ use conn_trace_tests::{
     pair::Two,
     wait::{eventually_equal, patience},
 };
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::{outcome, service, with_policy};
@@ -132,5 +133,20 @@ fn a_receiver_that_hangs_costs_records_and_nothing_else() {
     assert_eq!(waiting, u64::from(FLOOD) - failed);
     assert_eq!(agent.get("/healthz").status, 200);
     two.forth(&pairs[400], 1, 1);
+    // A URL that is used no more is given up, with all that waits for it.
+    let is_listed = || {
+        agent
+            .get("/metrics")
+            .body
+            .contains("conntrace_webhook_waiting_records{")
+    };
+    assert!(is_listed());
+    config.write(&with_policy(
+        &two,
+        "server",
+        "kind = \"leak\"\nidle = \"1h\"\naction = \"log\"",
+    ));
+    agent.signal(Signal::SIGHUP);
+    eventually_equal("a webhook", &false, is_listed);
     agent.stop();
 }

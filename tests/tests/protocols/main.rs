@@ -3,7 +3,7 @@
 mod servers;
 
 use std::{
-    io::Write,
+    io::{IoSliceMut, Read, Write},
     net::{TcpListener, TcpStream},
 };
 
@@ -114,6 +114,27 @@ fn what_no_buffer_tells_is_unknown_and_counted() {
         }
     }
     assert_eq!(waiting(&agent), 0);
+}
+
+#[test]
+fn a_request_in_many_buffers_is_counted_as_unseen() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("an address");
+    let port = listener.local_addr().expect("an address").port();
+    let service = format!("[[service]]\nname = \"web\"\nlocal_port = {port}\nidentify = true\n");
+    let agent = Config::new(&service).agent(&[]);
+    let mut client = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+    let (mut server, _) = listener.accept().expect("a connection");
+    client.write_all(REQUEST).expect("room for the bytes");
+    // The first four have "GET /x H".
+    let (mut small, mut large) = ([[0; 2]; 4], [0; 100]);
+    let mut buffers: Vec<_> = small.iter_mut().map(|one| IoSliceMut::new(one)).collect();
+    buffers.push(IoSliceMut::new(&mut large));
+    let read = server.read_vectored(&mut buffers).expect("the request");
+    assert_eq!((read, &small[3]), (REQUEST.len(), b" H"));
+    eventually_equal("requests not seen", &1, || unseen(&agent));
+    let row = agent.rows(&format!("local_port={port}")).remove(0);
+    assert_eq!(said(&row), (None, "", None));
+    assert_eq!(row.in_bytes, REQUEST.len() as u64);
 }
 
 #[test]

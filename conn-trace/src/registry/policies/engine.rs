@@ -177,6 +177,16 @@ impl Engine {
         }
     }
 
+    /// The URLs that records go to.
+    pub(in crate::registry) fn urls(&self) -> impl Iterator<Item = Arc<str>> {
+        self.watches
+            .iter()
+            .filter_map(|watch| match &watch.policy.action {
+                Action::Webhook(url) => Some(Arc::clone(url)),
+                Action::Event | Action::Log | Action::Close => None,
+            })
+    }
+
     pub(in crate::registry) fn is_empty(&self) -> bool {
         self.watches.is_empty()
     }

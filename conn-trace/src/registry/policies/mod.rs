@@ -14,7 +14,7 @@ mod policy;
 #[cfg(test)]
 mod tests;
 
-use std::fmt::Debug;
+use std::{collections::HashSet, fmt::Debug, sync::Arc};
 
 #[cfg(test)]
 pub(super) use self::engine::Seen;
@@ -47,6 +47,9 @@ pub trait Notify: Debug + Send {
     /// # Errors
     /// Says why it does not.
     fn notify(&mut self, url: &str, record: &Record) -> Result<(), String>;
+
+    /// Gives up every URL that is not used any more, and what waits for it.
+    fn keep(&mut self, used: &HashSet<Arc<str>>);
 
     /// What became of those that were taken.
     fn deliveries(&self) -> Vec<Deliveries>;

@@ -374,6 +374,12 @@ impl Members {
         services.filter_map(has_some).collect()
     }
 
+    /// The URLs that records of policies go to.
+    pub(in crate::registry) fn urls(&self) -> HashSet<Arc<str>> {
+        let services = self.services.iter();
+        services.flat_map(|one| one.engine.urls()).collect()
+    }
+
     /// The name and the policies of the service of this number.
     pub(in crate::registry) fn engine(&mut self, at: usize) -> (&Arc<str>, &mut Engine) {
         let watched = &mut self.services[at];

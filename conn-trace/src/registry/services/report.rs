@@ -230,6 +230,7 @@ impl State {
         let now = now();
         Self::want_first_bytes(self.tracer.table(), classify.as_ref());
         let former = self.members.replace(classify, now);
+        self.enforcer.notify.keep(&self.members.urls());
         let table = self.tracer.table();
         for (_, live) in self.live.iter_mut() {
             let hot = table.hot(live.slot, live.key.0, live.key.1);
