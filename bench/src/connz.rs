@@ -8,6 +8,7 @@ mod client;
 mod hold;
 mod memory;
 mod metrics;
+mod policies;
 mod questions;
 mod real;
 mod report;
@@ -15,9 +16,9 @@ mod sampling;
 mod synthetic;
 mod table;
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args;
 use jiff::Timestamp;
 use serde_json::json;
@@ -25,12 +26,14 @@ use serde_json::json;
 pub(crate) use self::{
     hold::{Options as HoldOptions, hold},
     metrics::{Options as MetricsOptions, PairsOptions, hold_pairs, main as metrics},
+    policies::{Options as PoliciesOptions, main as policies},
     synthetic::{Options as SyntheticOptions, serve},
 };
 use crate::{
     busy::Watch,
     machine::{self, Machine},
-    random::Random,
+    random::{Random, seed_at},
+    report::write_json,
 };
 
 #[derive(Args)]
@@ -60,9 +63,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     machine::ensure_no_bpf_stats()?;
     let machine = Machine::describe()?;
     let started = Timestamp::now();
-    let seed = options
-        .seed
-        .unwrap_or_else(|| started.as_microsecond().unsigned_abs());
+    let seed = options.seed.unwrap_or_else(|| seed_at(started));
     println!("{machine}");
     println!("{} rounds, seed {seed}", options.rounds);
     let mut random = Random::new(seed);
@@ -89,8 +90,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
             "synthetic": synthetic,
             "real": real,
         });
-        fs::write(file, format!("{report:#}\n"))
-            .with_context(|| format!("cannot write {}", file.display()))?;
+        write_json(file, &report)?;
     }
     Ok(())
 }

@@ -108,6 +108,15 @@ impl Load {
         Ok(median(pieces))
     }
 
+    /// One byte from each client to its server.
+    pub(crate) fn send_byte(&mut self) -> Result<()> {
+        for Pair { client, server } in &mut self.pairs {
+            client.write_all(b"G")?;
+            server.read_exact(&mut [0])?;
+        }
+        Ok(())
+    }
+
     /// Message events in a window and its warm-up: each visit is a send and a receive.
     pub(crate) fn all_events(&self) -> u64 {
         2 * (self.warm_up.len() + self.order.len()) as u64

@@ -36,7 +36,9 @@ enum Benchmark {
     Connz(connz::Options),
     /// Measure how long scrapes of /metrics take, and finding services.
     Metrics(connz::MetricsOptions),
-    /// Hold pairs of connections, for `metrics`.
+    /// Measure what policies take of an idle agent, and how soon a limit acts.
+    Policies(connz::PoliciesOptions),
+    /// Hold pairs of connections, for `metrics` and `policies`.
     #[command(hide = true)]
     Pairs(connz::PairsOptions),
     /// Hold connections, for `connz`.
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Benchmark::Overhead(options) => overhead::main(&options),
         Benchmark::Connz(options) => connz::main(&options),
         Benchmark::Metrics(options) => connz::metrics(&options),
+        Benchmark::Policies(options) => connz::policies(&options),
         Benchmark::Pairs(options) => connz::hold_pairs(&options),
         Benchmark::Hold(options) => connz::hold(&options),
         Benchmark::Synthetic(options) => connz::serve(&options),

@@ -3,9 +3,9 @@
 //! In every round each variant is measured once, in random order, and compared with the same
 //! round's window without hooks: a machine that gets slower for a minute slows all of them down.
 
-use std::{fs, path::PathBuf, thread, time::Duration};
+use std::{path::PathBuf, thread, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args;
 use jiff::Timestamp;
 use serde_json::json;
@@ -13,9 +13,11 @@ use serde_json::json;
 use crate::{
     bpftrace,
     busy::Watch,
+    churn::Request,
     load::MESSAGE_BYTES,
     machine::{self, Machine},
-    random::Random,
+    random::{Random, seed_at},
+    report::write_json,
     rounds::Rounds,
     thread::last_cpu,
     variant::Variant,
@@ -60,9 +62,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
     let machine = Machine::describe()?;
     let cpu = options.cpu.map_or_else(last_cpu, Ok)?;
     let started = Timestamp::now();
-    let seed = options
-        .seed
-        .unwrap_or_else(|| started.as_microsecond().unsigned_abs());
+    let seed = options.seed.unwrap_or_else(|| seed_at(started));
     println!("{machine}");
     println!(
         "{} rounds, load on CPU {cpu}, messages of {MESSAGE_BYTES} bytes, seed {seed}, {}",
@@ -80,6 +80,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
         Variant::ConnTrace,
         Variant::TracedOther,
         Variant::TracedOwn,
+        Variant::FirstBytes,
     ];
     variants.extend(bpftrace.as_ref().map(|_| Variant::Bpftrace));
     let mut rounds = Rounds {
@@ -95,9 +96,11 @@ pub(crate) fn main(options: &Options) -> Result<()> {
         print!("\n{series}");
         all.push(series);
     }
-    let series = rounds.connections()?;
-    print!("\n{series}");
-    all.push(series);
+    for request in [Request::None, Request::One] {
+        let series = rounds.connections(request)?;
+        print!("\n{series}");
+        all.push(series);
+    }
     // Any other outcome has ended the run.
     println!(
         "\nevents counted == events made: conn-trace has counted {} events, \
@@ -123,8 +126,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
             "others_cpu_percent": others_percent,
             "results": results,
         });
-        fs::write(file, format!("{report:#}\n"))
-            .with_context(|| format!("cannot write {}", file.display()))?;
+        write_json(file, &report)?;
     }
     Ok(())
 }

@@ -1,7 +1,14 @@
 //! Random orders that a seed repeats.
 
+use jiff::Timestamp;
+
 /// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
 pub(crate) struct Random(u64);
+
+/// The seed of a run that is given none.
+pub(crate) fn seed_at(started: Timestamp) -> u64 {
+    started.as_microsecond().unsigned_abs()
+}
 
 impl Random {
     pub(crate) fn new(seed: u64) -> Self {

@@ -1,10 +1,18 @@
 //! Results: from samples to tables.
 
-use std::fmt;
+use std::{fmt, fs, path::Path};
 
+use anyhow::{Context as _, Result};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::{stats::Summary, variant::Variant};
+
+/// Writes everything of a run to a file.
+pub(crate) fn write_json(file: &Path, report: &Value) -> Result<()> {
+    fs::write(file, format!("{report:#}\n"))
+        .with_context(|| format!("cannot write {}", file.display()))
+}
 
 /// Everything that was measured under one load.
 #[derive(Debug, Serialize)]

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::{
-    churn,
+    churn::{self, Request},
     load::Load,
     machine,
     random::Random,
@@ -61,12 +61,13 @@ impl Rounds {
     }
 
     /// Connections that come and go.
-    pub(crate) fn connections(&mut self) -> Result<Series> {
-        let name = "connections opened and closed".to_owned();
-        let mut series = Series::new(name, "socket", &churn::VARIANTS);
+    pub(crate) fn connections(&mut self, request: Request) -> Result<Series> {
+        let name = format!("connections opened and closed, {request}");
+        let variants = request.variants();
+        let mut series = Series::new(name, "socket", variants);
         let cpu = self.cpu;
-        self.run(&mut series, &churn::VARIANTS, |variant| {
-            churn::measure(variant, cpu)
+        self.run(&mut series, variants, |variant| {
+            churn::measure(variant, request, cpu)
         })?;
         Ok(series)
     }

@@ -39,6 +39,8 @@ pub(crate) enum Variant {
     TracedOther,
     /// The same, while somebody reads the messages of the load's own connections.
     TracedOwn,
+    /// The same, while first bytes are wanted of all connections that open from now on.
+    FirstBytes,
     /// A bpftrace script that keeps the same counters.
     Bpftrace,
 }
@@ -52,6 +54,7 @@ impl fmt::Display for Variant {
             Self::ConnTrace => "conn-trace",
             Self::TracedOther => "traced else",
             Self::TracedOwn => "traced",
+            Self::FirstBytes => "first bytes",
             Self::Bpftrace => "bpftrace",
         })
     }
@@ -69,7 +72,10 @@ pub(crate) enum Attached {
 impl Variant {
     /// Whether its counters are compared with the load, event by event.
     pub(crate) fn counts(self) -> bool {
-        matches!(self, Self::ConnTrace | Self::TracedOther | Self::TracedOwn)
+        matches!(
+            self,
+            Self::ConnTrace | Self::TracedOther | Self::TracedOwn | Self::FirstBytes
+        )
     }
 
     /// Puts it on the hooks.
@@ -80,6 +86,11 @@ impl Variant {
             Self::ConnTrace => Attached::ConnTrace(Box::new(conn_trace()?)),
             Self::TracedOther => Attached::Traced(Traced::other()?),
             Self::TracedOwn => Attached::Traced(Traced::own(load)?),
+            Self::FirstBytes => {
+                let tracer = conn_trace()?;
+                tracer.table().want_first_bytes(|_| true, |_| true);
+                Attached::ConnTrace(Box::new(tracer))
+            }
             // Its maps have to hold other programs' sockets too.
             Self::Bpftrace => Attached::Bpftrace(Bpftrace::attach(2 * pairs)?),
         })

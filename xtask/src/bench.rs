@@ -22,6 +22,8 @@ enum Benchmark {
     Connz,
     /// How long scrapes of /metrics take with many connections and services.
     Metrics,
+    /// What policies take of an agent when nothing happens, and how soon a limit acts.
+    Policies,
 }
 
 #[derive(Args)]
@@ -42,21 +44,22 @@ pub(crate) fn main(workspace: &Workspace, options: &Options) -> Result<()> {
     let need = match options.benchmark {
         Benchmark::Overhead => Need::Bench,
         // nats-server is among what the tests need.
-        Benchmark::Connz | Benchmark::Metrics => Need::Test,
+        Benchmark::Connz | Benchmark::Metrics | Benchmark::Policies => Need::Test,
     };
     setup::ensure(workspace, need)?;
     process::step("building the benchmarks");
     let binary = build::binary(workspace, BENCHMARKS, true)?;
     // Built here: the benchmark runs as root, who should own nothing in the target directory.
-    let (name, agent) = match options.benchmark {
-        Benchmark::Overhead => ("overhead", None),
-        Benchmark::Connz => ("connz", Some(build::agent(workspace, true)?)),
-        Benchmark::Metrics => ("metrics", Some(build::agent(workspace, true)?)),
+    let (name, needs_agent) = match options.benchmark {
+        Benchmark::Overhead => ("overhead", false),
+        Benchmark::Connz => ("connz", true),
+        Benchmark::Metrics => ("metrics", true),
+        Benchmark::Policies => ("policies", true),
     };
     let mut command = process::as_root(&binary)?;
     command.arg(name);
-    if let Some(agent) = agent {
-        command.arg("--agent").arg(agent);
+    if needs_agent {
+        command.arg("--agent").arg(build::agent(workspace, true)?);
     }
     command.args(&options.args);
     process::step(&format!("measuring {name}; Ctrl-C stops it"));

@@ -65,7 +65,7 @@ impl Client {
 
     /// Reads the answer to its end and keeps nothing.
     pub(super) fn time(&mut self, path: &str) -> Result<Answered> {
-        let cpu = clock_gettime(self.cpu_clock)?;
+        let cpu = self.cpu()?;
         let start = Instant::now();
         let mut response = self.agent.get(format!("{}{path}", self.base)).call()?;
         let mut body = response.body_mut().as_reader();
@@ -78,9 +78,14 @@ impl Client {
         }
         Ok(Answered {
             took: start.elapsed(),
-            cpu: (clock_gettime(self.cpu_clock)? - cpu).into(),
+            cpu: self.cpu()? - cpu,
             bytes,
         })
+    }
+
+    /// CPU time of the server since its start.
+    pub(super) fn cpu(&self) -> Result<Duration> {
+        Ok(clock_gettime(self.cpu_clock)?.into())
     }
 
     /// Reads the answer.

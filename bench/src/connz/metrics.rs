@@ -30,6 +30,7 @@ use crate::{
     load::Load,
     machine::{self, Machine},
     random::Random,
+    report::write_json,
     stats::Summary,
 };
 
@@ -37,7 +38,7 @@ use crate::{
 const PAIRS_PER_PROCESS: u32 = 9_500;
 
 /// The hidden command of this program.
-const COMMAND: &str = "pairs";
+pub(super) const COMMAND: &str = "pairs";
 
 /// Connections that are told apart in one measurement of that.
 const CLASSIFIED: u32 = 10_000;
@@ -64,13 +65,19 @@ pub(crate) struct Options {
 #[derive(Args)]
 pub(crate) struct PairsOptions {
     pairs: u32,
+    /// Send a byte on each: too few to say what it speaks.
+    #[arg(long)]
+    with_byte: bool,
 }
 
 /// Opens pairs of sockets, says so, and holds them until it is killed.
 pub(crate) fn hold_pairs(options: &PairsOptions) -> Result<()> {
     let pairs = options.pairs as usize;
     ensure!(machine::pairs_that_fit(pairs)? == pairs, "too many files");
-    let _load = Load::open(pairs, 0, &mut Random::new(1))?;
+    let mut load = Load::open(pairs, 0, &mut Random::new(1))?;
+    if options.with_byte {
+        load.send_byte()?;
+    }
     println!("connected");
     stdout().flush()?;
     loop {
@@ -105,8 +112,7 @@ pub(crate) fn main(options: &Options) -> Result<()> {
             "others_cpu_percent": others_percent,
             "results": results,
         });
-        fs::write(file, format!("{report:#}\n"))
-            .with_context(|| format!("cannot write {}", file.display()))?;
+        write_json(file, &report)?;
     }
     Ok(())
 }
