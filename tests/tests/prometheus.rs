@@ -80,6 +80,7 @@ fn configuration(two: &Two, refused: u16) -> (TempDir, PathBuf) {
         direction = "in"
         local_port = {port}
         metric_prefix = "fix"
+        identify = true
 
         [[service]]
         name = "refused"
@@ -251,6 +252,14 @@ fn dashboards_and_rules_work_on_what_prometheus_has_scraped() {
         (
             "conntrace_service_connections{job=\"conn-trace\",service=\"fix-server\",state=\"CLOSE_WAIT\"}",
             HALF_CLOSED as u32,
+        ),
+        (
+            "sum(conntrace_service_protocol_connections{job=\"conn-trace\",service=\"fix-server\"})",
+            ends[1].open,
+        ),
+        (
+            "sum(conntrace_service_protocol_ended_connections_total{job=\"conn-trace\",service=\"fix-server\"})",
+            (CLOSED + RESET) as u32,
         ),
         // The same by the names of the FIX exporter, where the closed ones count as well.
         (

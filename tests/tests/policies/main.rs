@@ -1,5 +1,6 @@
 //! Policies: what they find and close, by what both ends then see and have counted.
 
+mod adaptive;
 mod privileges;
 mod webhooks;
 
