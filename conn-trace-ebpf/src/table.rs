@@ -10,8 +10,7 @@ use conn_trace_common::{
     stats,
     table::{
         ASKED_FIRST_BYTES, ASKED_MESSAGES, CLAIMED, ColdEntry, DETACHED, HASH_MULTIPLIERS,
-        HOT_OWNER_SHIFT, HOT_STATE_WORD_OFFSET, HotEntry, OWNER_CLAIMED, OWNER_UNKNOWN, PROBES,
-        WINDOW,
+        HOT_OWNER_SHIFT, HOT_STATE_WORD_OFFSET, HotEntry, OWNER_CLAIMED, OWNER_UNKNOWN, WINDOW,
     },
 };
 
@@ -60,30 +59,62 @@ fn add(index: u32, value: u64) -> u64 {
     unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::AcqRel }>(counter, value) }
 }
 
-/// The `probe`-th slot to look at for a cookie.
+/// The first slot to look at for a cookie, in the first or the second of its windows.
 #[inline(always)]
-fn probe_index(cookie: u64, probe: u32) -> u32 {
-    let multiplier = if probe < WINDOW {
-        HASH_MULTIPLIERS[0]
-    } else {
-        HASH_MULTIPLIERS[1]
-    };
-    let home = (cookie.wrapping_mul(multiplier) >> ((64 - TABLE_BITS.load()) & 63)) as u32;
-    (home & !(WINDOW - 1)) | (home.wrapping_add(probe) & (WINDOW - 1))
+fn home(cookie: u64, window: usize) -> u32 {
+    let multiplier = HASH_MULTIPLIERS[window];
+    (cookie.wrapping_mul(multiplier) >> ((64 - TABLE_BITS.load()) & 63)) as u32
 }
 
 /// Finds the entry of a socket.
 #[inline(always)]
 pub(crate) fn find(cookie: u64) -> Option<Slot> {
-    for probe in 0..PROBES {
-        let index = probe_index(cookie, probe);
-        let hot = HOT.get_ptr_mut(index)?;
-        // SAFETY: an element of the array; the cookie is only ever read and written whole.
-        if unsafe { read_volatile(&raw const (*hot).cookie) } == cookie {
-            return Some(Slot { index, hot });
+    match find_index(cookie) {
+        ABSENT => None,
+        index => slot_at(index),
+    }
+}
+
+/// A global function, as `find_in_window` is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn find_index(cookie: u64) -> u32 {
+    find_in_windows(cookie, cookie, u64::MAX)
+}
+
+/// The first slot of a cookie's windows whose key has these bits of `key`.
+#[inline(always)]
+fn find_in_windows(cookie: u64, key: u64, bits: u64) -> u32 {
+    for window in 0..WINDOWS {
+        let index = find_in_window(home(cookie, window), key, bits, FORWARD);
+        if index != ABSENT {
+            return index;
         }
     }
-    None
+    ABSENT
+}
+
+/// The first slot of a window whose key has these bits of `key`, from its home on or
+/// [back from there](BACKWARD).
+///
+/// A global function, which the verifier looks at once for each program and not once for each way
+/// to it (`do_check_subprogs` in kernel/bpf/verifier.c; since 5.6). A loop with more than one way to go on
+/// would take it several times as long.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn find_in_window(home: u32, key: u64, bits: u64, order: u32) -> u32 {
+    for step in 0..WINDOW {
+        let index = (home & !(WINDOW - 1)) | (home.wrapping_add(step ^ order) & (WINDOW - 1));
+        let Some(hot) = HOT.get_ptr_mut(index) else {
+            break;
+        };
+        // SAFETY: an element of the array; the cookie is only ever read and written whole.
+        let found = unsafe { read_volatile(&raw const (*hot).cookie) };
+        if (found ^ key) & bits == 0 {
+            return index;
+        }
+    }
+    ABSENT
 }
 
 /// The slot of the given number.
@@ -110,9 +141,16 @@ pub(crate) fn claim(cookie: u64, is_new: bool) -> Claim {
 /// Instead of an index, which is always less.
 const FULL: u32 = u32::MAX;
 const PRESENT: u32 = u32::MAX - 1;
+const ABSENT: u32 = u32::MAX;
 
-/// A global function, which the verifier looks at once for each program and not once for each way
-/// to it (`do_check_subprogs` in kernel/bpf/verifier.c; since 5.6).
+const WINDOWS: usize = HASH_MULTIPLIERS.len();
+/// Ways through a window.
+const FORWARD: u32 = 0;
+const BACKWARD: u32 = WINDOW - 1;
+/// A free slot may be lost to another CPU so often, one after the other.
+const TRIES: u32 = 16;
+
+/// A global function, as `find_in_window` is.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn claim_index(cookie: u64, is_new: u32) -> u32 {
@@ -131,17 +169,16 @@ extern "C" fn claim_index(cookie: u64, is_new: u32) -> u32 {
     slot.index
 }
 
+/// Another slot in the same window comes before the own one in one of the two orders.
 #[inline(always)]
 fn is_claimed_elsewhere(cookie: u64, slot: Slot) -> bool {
-    for probe in 0..PROBES {
-        let index = probe_index(cookie, probe);
-        let Some(hot) = HOT.get_ptr_mut(index) else {
-            break;
-        };
-        // SAFETY: as in `find`.
-        let found = unsafe { read_volatile(&raw const (*hot).cookie) };
-        if index != slot.index && (found == cookie || found == cookie ^ CLAIMED) {
-            return true;
+    for window in 0..WINDOWS {
+        let home = home(cookie, window);
+        for order in [FORWARD, BACKWARD] {
+            let index = find_in_window(home, cookie, !CLAIMED, order);
+            if index != ABSENT && index != slot.index {
+                return true;
+            }
         }
     }
     false
@@ -149,22 +186,16 @@ fn is_claimed_elsewhere(cookie: u64, slot: Slot) -> bool {
 
 #[inline(always)]
 fn claim_free(cookie: u64) -> Option<Slot> {
-    for probe in 0..PROBES {
-        let index = probe_index(cookie, probe);
-        let hot = HOT.get_ptr_mut(index)?;
-        // SAFETY: as in `find`; the exchange makes the slot ours before anything else is written.
+    for _ in 0..TRIES {
+        let slot = slot_at(find_in_windows(cookie, 0, u64::MAX))?;
+        // SAFETY: the exchange makes the slot ours before anything else is written.
         unsafe {
-            let key = &raw mut (*hot).cookie;
-            if read_volatile(key) != 0 {
-                continue;
-            }
-            let (_, claimed) = atomic_cxchg::<
+            let (_, is_claimed) = atomic_cxchg::<
                 u64,
                 { AtomicOrdering::SeqCst },
                 { AtomicOrdering::SeqCst },
-            >(key, 0, cookie ^ CLAIMED);
-            if claimed {
-                let slot = Slot { index, hot };
+            >(&raw mut (*slot.hot).cookie, 0, cookie ^ CLAIMED);
+            if is_claimed {
                 slot.clear();
                 return Some(slot);
             }

@@ -45,6 +45,9 @@ pub(crate) enum Order {
     Last = 5,
 }
 
+const FIRST: u32 = Order::First as u32;
+const LAST: u32 = Order::Last as u32;
+
 /// The kind of a call.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
@@ -113,39 +116,49 @@ pub(crate) fn is_socket_due(ctx: &BtfTracePointContext, kind: Kind, order: Order
     };
     // The highest byte of a kernel address is 0xFF.
     let low = socket & ((1 << ORDER_SHIFT) - 1);
-    is_due(low | socket >> ORDER_SHIFT << u32::BITS, kind, order)
+    is_due(
+        low | socket >> ORDER_SHIFT << u32::BITS,
+        kind.bits(),
+        order as u32,
+    ) != 0
 }
 
 /// Whether this program of a message hook is the one to act. A message hook runs in its own task.
 #[inline(always)]
 pub(crate) fn is_message_due(kind: Kind, order: Order) -> bool {
-    is_active() && (MARKS_MESSAGES.load() == 0 || is_due(bpf_get_current_pid_tgid(), kind, order))
+    is_active()
+        && (MARKS_MESSAGES.load() == 0
+            || is_due(bpf_get_current_pid_tgid(), kind.bits(), order as u32) != 0)
 }
 
-/// Leaves the call to the next program if there is no place for a mark.
-#[inline(always)]
-fn is_due(caller: u64, kind: Kind, order: Order) -> bool {
+/// Leaves the call to the next program if there is no place for a mark. `kind` as [`Kind::bits`]; `order`
+/// as the number of an [`Order`].
+///
+/// A global function, as `claim_index` is: each way through it would be one more through its caller.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn is_due(caller: u64, kind: u64, order: u32) -> i32 {
     let bucket = (caller.wrapping_mul(MULTIPLIER) >> (64 - BUCKETS.ilog2())) as u32;
     let Some(marks) = MARKED.get_ptr_mut(bucket) else {
-        return false;
+        return 0;
     };
     let marks = marks.cast::<u64>();
-    let mark = caller | kind.bits() | (order as u64) << ORDER_SHIFT;
+    let mark = caller | kind | u64::from(order) << ORDER_SHIFT;
     let is_due = if let Some(place) = find(marks, caller) {
         // SAFETY: inside the element of the array; only the caller itself writes its mark, whole.
         unsafe {
             let last = read_volatile(place);
-            write_volatile(place, if order == Order::Last { 0 } else { mark });
-            let is_same_kind = last & (TAG & !ORDER) == kind.bits();
+            write_volatile(place, if order == LAST { 0 } else { mark });
+            let is_same_kind = last & (TAG & !ORDER) == kind;
             !is_same_kind || last & ORDER >= mark & ORDER
         }
     } else {
-        order == Order::Last || leave(marks, mark)
+        order == LAST || leave(marks, mark)
     };
-    if is_due && order != Order::First {
+    if is_due && order != FIRST {
         count(stats::NESTED_RUNS);
     }
-    is_due
+    is_due.into()
 }
 
 #[inline(always)]

@@ -136,7 +136,7 @@ impl Table {
         })
     }
 
-    /// The same arithmetic as `probe_index` in the programs.
+    /// The same arithmetic as `find_in_window` in the programs.
     fn probe(&self, cookie: u64, probe: u32) -> u32 {
         let multiplier = HASH_MULTIPLIERS[usize::from(probe >= WINDOW)];
         let home = (cookie.wrapping_mul(multiplier) >> (64 - self.bits)) as u32;
