@@ -66,9 +66,14 @@ fn home(cookie: u64, window: usize) -> u32 {
     (cookie.wrapping_mul(multiplier) >> ((64 - TABLE_BITS.load()) & 63)) as u32
 }
 
-/// Finds the entry of a socket.
+/// Finds the entry of a socket: most are at home, and every message asks.
 #[inline(always)]
 pub(crate) fn find(cookie: u64) -> Option<Slot> {
+    let slot = slot_at(home(cookie, 0))?;
+    // SAFETY: an element of the array; the cookie is only ever read and written whole.
+    if unsafe { read_volatile(&raw const (*slot.hot).cookie) } == cookie {
+        return Some(slot);
+    }
     match find_index(cookie) {
         ABSENT => None,
         index => slot_at(index),
@@ -108,7 +113,7 @@ extern "C" fn find_in_window(home: u32, key: u64, bits: u64, order: u32) -> u32 
         let Some(hot) = HOT.get_ptr_mut(index) else {
             break;
         };
-        // SAFETY: an element of the array; the cookie is only ever read and written whole.
+        // SAFETY: as in `find`.
         let found = unsafe { read_volatile(&raw const (*hot).cookie) };
         if (found ^ key) & bits == 0 {
             return index;
