@@ -11,6 +11,7 @@ mod action;
 mod admin;
 mod asked;
 mod baselines;
+mod body;
 mod connection;
 mod connections;
 mod connz;

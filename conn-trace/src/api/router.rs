@@ -21,6 +21,7 @@ use super::{
     absent::{Accounts, Gateways, LeafNodes, Routes, Subscriptions, absent},
     admin::{self, Reload},
     asked::{Endpoints, count, endpoint},
+    body,
     connections::connections,
     connz::{connz, one},
     error::ApiError,
@@ -63,6 +64,10 @@ pub(super) fn router<S: Source>(
         .layer(middleware::from_fn_with_state(
             Arc::clone(shared),
             admit::<S>,
+        ))
+        .layer(middleware::from_fn_with_state(
+            shared.body_timeout,
+            body::discard,
         ))
         .layer(SetResponseHeaderLayer::overriding(
             X_CONTENT_TYPE_OPTIONS,

@@ -58,6 +58,9 @@ pub struct Limits {
     pub connections: usize,
     /// For a request's headers to arrive, and for the next request on an idle connection.
     pub header_timeout: Duration,
+    /// For a request's body to arrive, which nobody wants. The connection is closed after the answer if it
+    /// has not, or if it is longer than 16 KiB.
+    pub body_timeout: Duration,
     /// For the client to take any more of an answer.
     pub write_timeout: Duration,
     /// For the registry to answer.
@@ -87,6 +90,8 @@ impl Default for Limits {
             connections: 256,
             // A request is one packet; five seconds forgive several retransmissions of it.
             header_timeout: Duration::from_secs(5),
+            // What clients send with a POST is the end of an empty body, in the next packet at most.
+            body_timeout: Duration::from_secs(1),
             // Longer than a client pauses between two reads, unless it has forgotten about us.
             write_timeout: Duration::from_secs(10),
             // A snapshot takes milliseconds: by then something is wrong.
@@ -177,6 +182,7 @@ impl Server {
             scope: config.scope,
             stopped: stopped.clone(),
             source_timeout: limits.source_timeout,
+            body_timeout: limits.body_timeout,
         });
         let service = TowerToHyperService::new(router(&shared, cors, config.reloads));
         let mut connections = JoinSet::new();

@@ -49,6 +49,8 @@ pub(super) struct Shared<S> {
     pub(super) stopped: watch::Receiver<()>,
     /// How long the source may take.
     pub(super) source_timeout: Duration,
+    /// How long a request's body may take.
+    pub(super) body_timeout: Duration,
 }
 
 impl<S: Source> Shared<S> {
