@@ -35,6 +35,9 @@ const USER_AGENT: &str = concat!("conn-trace/", env!("CARGO_PKG_VERSION"));
 #[derive(Debug, Default)]
 pub(crate) struct Webhooks {
     by_url: HashMap<String, Webhook>,
+    /// Of URLs that were given up, by host: what is published by host must not go back while another URL
+    /// of it is in use.
+    given_up: HashMap<String, Deliveries>,
 }
 
 /// One URL. Its thread ends with this, what it is about included.
@@ -66,12 +69,25 @@ impl Notify for Webhooks {
     }
 
     fn keep(&mut self, used: &HashSet<Arc<str>>) {
-        self.by_url.retain(|url, _| used.contains(url.as_str()));
+        let given_up = self
+            .by_url
+            .extract_if(|url, _| !used.contains(url.as_str()));
+        for (url, webhook) in given_up {
+            let last = webhook.counts.of(&url);
+            let sums = self.given_up.entry(last.host.clone()).or_default();
+            sums.host = last.host;
+            sums.delivered += last.delivered;
+            sums.failures += last.failures;
+            sums.dropped += last.dropped;
+        }
+        let hosts: HashSet<_> = self.by_url.keys().map(|url| host(url)).collect();
+        self.given_up.retain(|host, _| hosts.contains(host));
     }
 
     fn deliveries(&self) -> Vec<Deliveries> {
-        let all = self.by_url.iter();
-        all.map(|(url, webhook)| webhook.counts.of(url)).collect()
+        let used = self.by_url.iter();
+        let used = used.map(|(url, webhook)| webhook.counts.of(url));
+        used.chain(self.given_up.values().cloned()).collect()
     }
 }
 
@@ -158,5 +174,40 @@ fn deliver(url: &str, queue: &Receiver<String>, counts: &Arc<Counts>) {
             &counts.dropped
         };
         count.fetch_add(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn webhook(delivered: u64, dropped: u64) -> Webhook {
+        let counts = Arc::new(Counts::default());
+        counts.delivered.store(delivered, Relaxed);
+        counts.dropped.store(dropped, Relaxed);
+        let (records, _queue) = sync_channel(1);
+        Webhook { records, counts }
+    }
+
+    fn sums(webhooks: &Webhooks) -> (u64, u64) {
+        let all = webhooks.deliveries();
+        assert!(all.iter().all(|one| one.host == "gw:80"), "{all:?}");
+        let sum = |of: fn(&Deliveries) -> u64| all.iter().map(of).sum();
+        (sum(|one| one.delivered), sum(|one| one.dropped))
+    }
+
+    #[test]
+    fn counts_of_a_host_do_not_go_back_while_it_is_used() {
+        let (a, b) = ("http://gw:80/a", "http://gw:80/b");
+        let mut webhooks = Webhooks::default();
+        webhooks.by_url.insert(a.to_owned(), webhook(7, 5));
+        webhooks.by_url.insert(b.to_owned(), webhook(1, 3));
+        assert_eq!(sums(&webhooks), (8, 8));
+        webhooks.keep(&HashSet::from([a.into()]));
+        assert_eq!(sums(&webhooks), (8, 8));
+        webhooks.keep(&HashSet::new());
+        assert_eq!(sums(&webhooks), (0, 0));
+        webhooks.by_url.insert(a.to_owned(), webhook(0, 0));
+        assert_eq!(sums(&webhooks), (0, 0));
     }
 }

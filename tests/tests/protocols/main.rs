@@ -132,6 +132,8 @@ fn a_request_in_many_buffers_is_counted_as_unseen() {
     let read = server.read_vectored(&mut buffers).expect("the request");
     assert_eq!((read, &small[3]), (REQUEST.len(), b" H"));
     eventually_equal("requests not seen", &1, || unseen(&agent));
+    // What the first buffers had is too little, but was told.
+    eventually_equal("connections that wait", &1, || waiting(&agent));
     let row = agent.rows(&format!("local_port={port}")).remove(0);
     assert_eq!(said(&row), (None, "", None));
     assert_eq!(row.in_bytes, REQUEST.len() as u64);

@@ -26,7 +26,7 @@ pub use self::{
 pub(super) use self::{enforce::Enforcer, engine::Engine, policy::prefix};
 
 /// What became of the records for one webhook.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Deliveries {
     /// Host and port of its URL.
     pub host: String,
