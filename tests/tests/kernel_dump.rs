@@ -189,12 +189,15 @@ fn the_open_rows_are_the_sockets_that_the_kernel_lists() {
             .map(KernelSocket::tuple)
             .collect::<BTreeSet<_>>()
     };
-    eventually_equal("closed ends are gone", &90, || {
-        let port = two.address.port();
-        tuples()
-            .iter()
-            .filter(|(local, peer)| local.port() == port || peer.port() == port)
-            .count()
+    let port = two.address.port();
+    let ends = |pair: &Pair| [pair.client, pair.server].map(|end| (end.local, end.peer));
+    let closed = pairs[..10].iter().map(|pair| ends(pair)[0]).collect();
+    let open: BTreeSet<Tuple> = pairs.iter().flat_map(ends).collect();
+    let left = open.difference(&closed).copied().collect();
+    eventually_equal("closed ends are gone, and no others", &left, || {
+        let mut listed = tuples();
+        listed.retain(|(local, peer)| local.port() == port || peer.port() == port);
+        listed
     });
     let mut were_equal = false;
     for _ in 0..20 {
