@@ -23,6 +23,12 @@ const ALWAYS_FITS: u64 = 30_000;
 /// and `tcp_keepalive_timer` in net/ipv4/tcp_timer.c).
 const FIN_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long a closed end asks for room for what it has not sent yet, at least: it gives up, and says
+/// nothing, when the next question would come 120 s (`TCP_RTO_MAX`) after the last, each having
+/// doubled the time to the next (`tcp_probe_timer` in net/ipv4/tcp_timer.c). That is after 204 s where
+/// the first came after 0.2 s, and after more than 100 s unless it came after more than 20 s.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(100);
+
 /// One end.
 #[derive(Clone, Debug)]
 pub struct ModelEnd {
@@ -40,6 +46,8 @@ pub struct ModelEnd {
     pub is_held: bool,
     /// When that closed it.
     closed_at: Option<Instant>,
+    /// Some of what it sent may have found no room at the other end by then.
+    is_unsent: bool,
     /// It has shut its sending direction, or closed.
     pub has_fin: bool,
     /// The first to use it may have been a child.
@@ -65,6 +73,7 @@ impl ModelEnd {
             moved: Spans::default(),
             is_held: true,
             closed_at: None,
+            is_unsent: false,
             has_fin: false,
             is_shared: false,
             arrived: 0,
@@ -206,14 +215,17 @@ impl Connection {
     /// Its process closes it: by a reset if something is unread or `is_abort`.
     pub fn close(&mut self, side: Side, by: By, is_abort: bool) {
         let other_is_held = self.end(side.other()).is_held;
+        let finds_no_room = |unread: Option<u64>| unread.is_none_or(|bytes| bytes > ALWAYS_FITS);
         let unread = self.unread(side);
+        let is_unsent = finds_no_room(self.unread(side.other()));
         let end = self.end_mut(side);
         end.is_held = false;
         end.closed_at = Some(Instant::now());
+        end.is_unsent = is_unsent;
         end.has_fin = true;
         let was_registered = end.was_registered;
         let has_arrived = end.arrived > end.moved.in_bytes.most;
-        let is_stuck = unread.is_none_or(|waiting| waiting > ALWAYS_FITS);
+        let is_stuck = finds_no_room(unread);
         let ending = &mut self.ending;
         match unread {
             // It may be closed later than this, and by a worker of the kernel.
@@ -233,12 +245,19 @@ impl Connection {
     }
 
     fn causes_at(&self, side: Side, now: Instant) -> Causes {
-        let causes = self.ending.causes(side);
-        let closed_at = self.end(side.other()).closed_at;
-        match closed_at.is_some_and(|at| now.duration_since(at) >= FIN_TIMEOUT) {
-            true => causes.or(Causes::PEER_RESET),
-            false => causes,
+        let has_been_closed = |end: &ModelEnd, time| {
+            let closed_at = end.closed_at;
+            closed_at.is_some_and(|at| now.duration_since(at) >= time)
+        };
+        let (end, other) = (self.end(side), self.end(side.other()));
+        let mut causes = self.ending.causes(side);
+        if has_been_closed(other, FIN_TIMEOUT) {
+            causes = causes.or(Causes::PEER_RESET);
         }
+        if end.is_unsent && has_been_closed(end, PROBE_TIMEOUT) {
+            causes = causes.or(Causes::TIMEOUT);
+        }
+        causes
     }
 
     /// Everything that happened to it, for a report.
@@ -320,6 +339,24 @@ mod tests {
         assert_eq!(causes(Side::Client, now), "peer_fin");
         assert_eq!(causes(Side::Client, later), "peer_fin or peer_reset");
         assert_eq!(causes(Side::Server, later), "local_fin");
+    }
+
+    #[test]
+    fn who_cannot_send_all_may_give_up_in_the_end() {
+        let mut fits = connection();
+        sent(&mut fits, ALWAYS_FITS);
+        let mut stuck = connection();
+        sent(&mut stuck, ALWAYS_FITS + 1);
+        let now = Instant::now();
+        let later = now + PROBE_TIMEOUT + Duration::from_secs(1);
+        for (mut connection, at, causes) in [
+            (stuck.clone(), now, "local_fin"),
+            (stuck, later, "local_fin or timeout"),
+            (fits, later, "local_fin"),
+        ] {
+            connection.close(Side::Client, By::Call, false);
+            assert_eq!(connection.causes_at(Side::Client, at).to_string(), causes);
+        }
     }
 
     #[test]

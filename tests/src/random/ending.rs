@@ -54,6 +54,8 @@ impl Causes {
     pub const PEER_RESET: Self = Self(8);
     /// A signal ended the process.
     pub const KILLED: Self = Self(16);
+    /// The other end had no room for what was left, for minutes.
+    pub const TIMEOUT: Self = Self(32);
     /// The kernel did not show the end.
     pub const UNSEEN: Self = Self(64);
     /// Anything that can happen to a connection between two ends of this host.
